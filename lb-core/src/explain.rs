@@ -1,0 +1,159 @@
+//! Explanation of a routing decision: which rule takes a request, what is done to it, where it goes, and why.
+//!
+//! Goes in: a Snapshot and a request as a person writes it. Comes out: the same decision that the request path makes,
+//! by the same functions, with its reasons.
+
+use crate::class::{self, Classified, Facts};
+use crate::filter::{self, Request, Verdict};
+use crate::model::route::Target;
+use crate::model::{Endpoint, Route, Snapshot, host};
+use crate::route::{Match, path};
+use serde::Serialize;
+
+/// A request to be explained.
+#[derive(Debug, Clone, Copy)]
+pub struct Question<'a> {
+    /// `https` rather than `http`.
+    pub secure: bool,
+    /// Host and perhaps port.
+    pub authority: &'a str,
+    /// Path and perhaps query.
+    pub target: &'a str,
+}
+
+/// What would happen to the request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Explanation {
+    /// Status that we would answer ourselves; `None` when a backend answers.
+    pub status: Option<u16>,
+    /// Why, in one sentence.
+    pub because: String,
+    /// The Ingress that matched, `namespace/name`.
+    pub ingress: Option<String>,
+    /// The place in it: `rules[0].paths[1]`, `defaultBackend`.
+    pub rule: Option<String>,
+    /// Host pattern that matched.
+    pub host: Option<String>,
+    /// Path type and path that matched.
+    pub path: Option<String>,
+    /// Filters in their order, by annotation.
+    pub filters: Vec<&'static str>,
+    /// Request target that the backend would see.
+    pub upstream_target: Option<String>,
+    /// `Location` of a redirect.
+    pub location: Option<String>,
+    /// Service, `namespace/name:port`.
+    pub service: Option<String>,
+    /// Endpoints that could get it.
+    pub endpoints: Vec<Endpoint>,
+    /// What there is to say of the endpoints.
+    pub endpoints_note: String,
+    /// Who carries the connection, and why.
+    pub class: Option<Classified>,
+    /// The reason of the class in words.
+    pub class_reason: String,
+    /// Secret of the certificate that a TLS client of this host would see; `None` means the default certificate.
+    pub certificate: Option<String>,
+}
+
+/// Explains what a Snapshot does with a request.
+#[must_use]
+pub fn explain(snapshot: &Snapshot, question: Question<'_>) -> Explanation {
+    let host = host::normalize(question.authority);
+    let certificate = snapshot.certificates.find(&host);
+    let mut answer = Explanation::new(certificate.map(|c| c.source.to_string()));
+    let raw_path = question.target.split('?').next().unwrap_or_default();
+    let path = match path::normalize(raw_path) {
+        Ok(path) => path,
+        Err(bad) => return answer.own(400, format!("The request is malformed: {bad}.")),
+    };
+    let found = snapshot.routes.find(&host, &path);
+    let route = match found {
+        Match::Rule(_, route) | Match::Default(_, route) => route,
+        Match::NoPath(pattern) => {
+            return answer
+                .own(404, format!("No path of host {pattern} matches {path}, and there is no default backend."));
+        }
+        Match::NoHost => {
+            return answer.own(404, format!("No rule names host {host}, and there is no default backend."));
+        }
+    };
+    answer.matched(route, question.secure);
+    let mut request = Request {
+        secure: question.secure,
+        certificate: certificate.is_some(),
+        host: &host,
+        path: &path,
+        received_target: question.target,
+        target: question.target.into(),
+    };
+    if let Verdict::Answer(own) = filter::run(route, &mut request) {
+        answer.location = own.location;
+        return answer.own(own.status, "A filter of the route answers.".to_owned());
+    }
+    answer.upstream_target = Some(request.target.into_owned());
+    answer.because = match found {
+        Match::Default(..) => "No rule matches, and this default backend takes the rest.".to_owned(),
+        _ => format!("{} of host {} is the longest match.", route.path, route.host),
+    };
+    answer.target(snapshot, &route.target)
+}
+
+impl Explanation {
+    fn new(certificate: Option<String>) -> Self {
+        Self {
+            status: None,
+            because: String::new(),
+            ingress: None,
+            rule: None,
+            host: None,
+            path: None,
+            filters: Vec::new(),
+            upstream_target: None,
+            location: None,
+            service: None,
+            endpoints: Vec::new(),
+            endpoints_note: String::new(),
+            class: None,
+            class_reason: String::new(),
+            certificate,
+        }
+    }
+
+    fn own(mut self, status: u16, because: String) -> Self {
+        self.status = Some(status);
+        self.because = because;
+        self
+    }
+
+    fn matched(&mut self, route: &Route, secure: bool) {
+        let origin = &route.origin;
+        let place = origin.to_string();
+        self.ingress = Some(format!("{}/{}", origin.ingress.namespace, origin.ingress.name));
+        self.rule = place.split_once(' ').map(|(_, rule)| rule.to_owned());
+        self.host = Some(route.host.to_string());
+        self.path = Some(route.path.to_string());
+        self.filters = route.filters.iter().map(filter::Filter::name).collect();
+        let class = if secure { class::classify(Facts { tls: true, ..Facts::default() }) } else { route.class };
+        self.class = Some(class);
+        self.class_reason = class.reason.to_string();
+    }
+
+    fn target(mut self, snapshot: &Snapshot, target: &Target) -> Self {
+        match target {
+            Target::Unavailable(reason) => self.own(503, format!("The backend cannot be used: {reason}.")),
+            Target::Service(id) => {
+                let Some(service) = snapshot.service(*id) else {
+                    return self.own(503, "The service is not in this Snapshot.".to_owned());
+                };
+                self.service = Some(service.key.to_string());
+                self.endpoints.clone_from(&service.endpoints);
+                self.endpoints_note.clone_from(&service.note);
+                if self.endpoints.is_empty() {
+                    return self.own(503, format!("Service {} has no endpoint that can take requests.", service.key));
+                }
+                self
+            }
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! A route: which requests it takes, what is done to them, and where they go.
+
+use super::host::HostPattern;
+use super::origin::Origin;
+use super::policy::Policy;
+use super::service::ServiceId;
+use crate::class::Classified;
+use crate::filter::Filter;
+use serde::Serialize;
+use std::fmt;
+use std::sync::Arc;
+
+/// Index of a route in its Snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct RouteId(pub u32);
+
+/// Longest path of a rule, bytes. The API server allows more; nothing that people write comes near.
+pub const PATH_BYTES_MAX: usize = 4_096;
+
+/// Most memory that one compiled path expression may take, bytes: far above what people write,
+/// low enough that 10,000 hostile ones stay below 1 GB.
+const REGEX_BYTES_MAX: usize = 64 * 1024;
+
+/// How a path is matched.
+#[derive(Debug, Clone)]
+pub enum PathMatch {
+    /// Byte for byte.
+    Exact(Arc<str>),
+    /// By elements between slashes; a trailing slash of either side does not count.
+    Prefix(Arc<str>),
+    /// An expression in the manner of ingress-nginx: without regard to case, from the start, not to the end.
+    Regex(Arc<str>, regex::Regex),
+}
+
+/// A path of a rule that cannot be matched.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidPath {
+    /// Paths are absolute.
+    #[error("path \"{0}\" does not begin with /")]
+    Relative(String),
+    /// Longer than [`PATH_BYTES_MAX`].
+    #[error("path of {0} bytes is longer than {PATH_BYTES_MAX}")]
+    Long(usize),
+    /// Bytes that no request target can have.
+    #[error("path {0:?} contains a control character, a space, \"?\" or \"#\", which no request path can contain")]
+    Character(String),
+    /// Not an expression that the linear-time engine takes.
+    #[error("path expression \"{path}\" is not valid: {reason}")]
+    Regex {
+        /// The path as written.
+        path: String,
+        /// What the engine says, on one line.
+        reason: String,
+    },
+}
+
+impl PathMatch {
+    /// Reads an Exact path.
+    ///
+    /// # Errors
+    /// [`InvalidPath`], when it is not an absolute path.
+    pub fn exact(path: &str) -> Result<Self, InvalidPath> {
+        literal(path).map(Self::Exact)
+    }
+
+    /// Reads a Prefix path.
+    ///
+    /// # Errors
+    /// [`InvalidPath`], when it is not an absolute path.
+    pub fn prefix(path: &str) -> Result<Self, InvalidPath> {
+        literal(path).map(Self::Prefix)
+    }
+
+    /// Reads a path expression. The engine is linear in the text, whatever the expression.
+    ///
+    /// # Errors
+    /// [`InvalidPath`], when it is relative, or no expression of that engine (back-references, look-around).
+    pub fn regex(path: &str) -> Result<Self, InvalidPath> {
+        if !path.starts_with('/') {
+            return Err(InvalidPath::Relative(path.to_owned()));
+        }
+        if path.len() > PATH_BYTES_MAX {
+            return Err(InvalidPath::Long(path.len()));
+        }
+        regex::RegexBuilder::new(&format!("^(?:{path})"))
+            .case_insensitive(true)
+            .size_limit(REGEX_BYTES_MAX * 16)
+            .dfa_size_limit(REGEX_BYTES_MAX * 16)
+            .build()
+            .map(|regex| Self::Regex(path.into(), regex))
+            .map_err(|e| InvalidPath::Regex { path: path.to_owned(), reason: one_line(&e) })
+    }
+
+    /// The path as its owner wrote it.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Exact(path) | Self::Prefix(path) | Self::Regex(path, _) => path,
+        }
+    }
+
+    /// `Exact`, `Prefix` or `Regex`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Exact(_) => "Exact",
+            Self::Prefix(_) => "Prefix",
+            Self::Regex(..) => "Regex",
+        }
+    }
+}
+
+impl fmt::Display for PathMatch {
+    /// `Prefix /cart`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind(), self.text())
+    }
+}
+
+/// Where the requests of a route go.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+pub enum Target {
+    /// To an endpoint of this service.
+    Service(ServiceId),
+    /// Nowhere: 503, with the reason for people (a Service that does not exist, a resource backend).
+    Unavailable(Arc<str>),
+}
+
+/// One line of the routing table.
+#[derive(Debug, Clone)]
+pub struct Route {
+    /// Hosts.
+    pub host: HostPattern,
+    /// Paths.
+    pub path: PathMatch,
+    /// The rule it was made from.
+    pub origin: Origin,
+    /// Where it leads.
+    pub target: Target,
+    /// What is done to a request before it is sent on, in this order.
+    pub filters: Vec<Filter>,
+    /// Limits.
+    pub policy: Policy,
+    /// Who carries its connections, and why.
+    pub class: Classified,
+}
+
+fn literal(path: &str) -> Result<Arc<str>, InvalidPath> {
+    if !path.starts_with('/') {
+        return Err(InvalidPath::Relative(path.to_owned()));
+    }
+    if path.len() > PATH_BYTES_MAX {
+        return Err(InvalidPath::Long(path.len()));
+    }
+    if path.chars().any(|c| c.is_control() || matches!(c, ' ' | '?' | '#')) {
+        return Err(InvalidPath::Character(path.to_owned()));
+    }
+    Ok(path.into())
+}
+
+fn one_line(error: &regex::Error) -> String {
+    match error {
+        regex::Error::CompiledTooBig(bytes) => format!("it needs more than {bytes} bytes when compiled"),
+        other => other
+            .to_string()
+            .lines()
+            .map(str::trim)
+            .filter(|l| !l.is_empty())
+            .next_back()
+            .unwrap_or("syntax")
+            .to_owned(),
+    }
+}

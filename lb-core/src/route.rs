@@ -1,0 +1,208 @@
+//! The routing table: indexed by host, then by path. The cost of a look-up does not grow with the number of routes.
+//!
+//! Goes in: routes, oldest owner first, through [`Builder`]. Comes out: for a host and a path, one [`Match`].
+//! Does not look at methods or headers, and does not fall from one host's paths to another's: a host that is
+//! listed answers for all its paths, as in ingress-nginx.
+
+pub mod host;
+pub mod path;
+
+use crate::class::{self, Facts};
+use crate::model::route::Target;
+use crate::model::{HostPattern, Origin, PathMatch, Route, RouteId};
+use host::HostIndex;
+use path::{Inserted, PathIndex};
+use std::collections::{HashMap, HashSet};
+
+/// What a look-up found.
+#[derive(Debug, Clone, Copy)]
+pub enum Match<'a> {
+    /// A rule of the host covers the path.
+    Rule(RouteId, &'a Route),
+    /// No rule does, and a default backend takes the request.
+    Default(RouteId, &'a Route),
+    /// The host is listed, none of its paths matches, and there is no default backend: 404.
+    NoPath(&'a HostPattern),
+    /// The host is not listed, and there is no default backend: 404.
+    NoHost,
+}
+
+impl<'a> Match<'a> {
+    /// The route, when there is one.
+    #[must_use]
+    pub fn route(&self) -> Option<&'a Route> {
+        match self {
+            Self::Rule(_, route) | Self::Default(_, route) => Some(route),
+            Self::NoPath(_) | Self::NoHost => None,
+        }
+    }
+}
+
+/// All routes with their indexes. Immutable.
+#[derive(Debug, Default)]
+pub struct RouteTable {
+    routes: Vec<Route>,
+    hosts: HostIndex<Host>,
+    default: Option<RouteId>,
+}
+
+#[derive(Debug)]
+struct Host {
+    pattern: HostPattern,
+    paths: PathIndex,
+    default: Option<RouteId>,
+}
+
+impl RouteTable {
+    /// Finds the route of a request.
+    ///
+    /// `host` is in the form of [`crate::model::host::normalize`], `path` in that of [`path::normalize`].
+    #[must_use]
+    pub fn find(&self, host: &str, path: &str) -> Match<'_> {
+        let entry = self.hosts.find(host);
+        if let Some(id) = entry.and_then(|h| h.paths.find(path, |id| &self.routes[id.0 as usize].path)) {
+            return Match::Rule(id, &self.routes[id.0 as usize]);
+        }
+        match (entry.and_then(|h| h.default).or(self.default), entry) {
+            (Some(id), _) => Match::Default(id, &self.routes[id.0 as usize]),
+            (None, Some(h)) => Match::NoPath(&h.pattern),
+            (None, None) => Match::NoHost,
+        }
+    }
+
+    /// A route by its id. `None` only for an id of another table.
+    #[must_use]
+    pub fn get(&self, id: RouteId) -> Option<&Route> {
+        self.routes.get(id.0 as usize)
+    }
+
+    /// All routes, in the order in which they were added.
+    pub fn iter(&self) -> impl Iterator<Item = (RouteId, &Route)> {
+        (0..).map(RouteId).zip(&self.routes)
+    }
+
+    /// How many routes there are, default backends included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.routes.len()
+    }
+
+    /// Whether there is no route at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.routes.is_empty()
+    }
+}
+
+/// Makes a [`RouteTable`]. Add routes of older objects first: on a conflict the first one stays.
+#[derive(Debug, Default)]
+pub struct Builder {
+    routes: Vec<Route>,
+    hosts: HashMap<HostPattern, Host>,
+    default: Option<RouteId>,
+}
+
+/// The same host and path are served already.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conflict {
+    /// Who holds them.
+    pub held_by: Origin,
+}
+
+impl Builder {
+    /// Adds the route of a rule.
+    ///
+    /// # Errors
+    /// [`Conflict`], and the route is not added, when its host, path type and path are held already.
+    pub fn rule(&mut self, route: Route) -> Result<RouteId, Conflict> {
+        let id = self.next_id();
+        let host = self.host(&route.host);
+        match host.paths.insert(&route.path, id) {
+            Inserted::New => {
+                self.routes.push(route);
+                Ok(id)
+            }
+            Inserted::Held(held) => Err(Conflict { held_by: self.routes[held.0 as usize].origin.clone() }),
+        }
+    }
+
+    /// Makes a host known although it has no path: it answers 404, or with its default.
+    pub fn known_host(&mut self, pattern: &HostPattern) {
+        self.host(pattern);
+    }
+
+    /// Adds the default backend of one host; the first one stays, and the answer says whether this is it.
+    pub fn host_default(&mut self, route: Route) -> bool {
+        let id = self.next_id();
+        let host = self.host(&route.host);
+        if host.default.is_some() {
+            return false;
+        }
+        host.default = Some(id);
+        self.routes.push(route);
+        true
+    }
+
+    /// Adds the default backend of everything. The first one stays.
+    ///
+    /// # Errors
+    /// [`Conflict`], and the route is not added, when there is one already.
+    pub fn global_default(&mut self, route: Route) -> Result<(), Conflict> {
+        match self.default {
+            Some(held) => Err(Conflict { held_by: self.routes[held.0 as usize].origin.clone() }),
+            None => {
+                self.default = Some(self.next_id());
+                self.routes.push(route);
+                Ok(())
+            }
+        }
+    }
+
+    /// Finishes: computes classes and indexes.
+    #[must_use]
+    pub fn build(mut self) -> RouteTable {
+        let mut targets: HashMap<HostPattern, HashSet<Target>> = HashMap::new();
+        for route in &self.routes {
+            targets.entry(route.host.clone()).or_default().insert(route.target.clone());
+        }
+        for route in &mut self.routes {
+            let backends = targets.get(&route.host).map_or(0, HashSet::len);
+            route.class = class::classify(Facts { tls: false, filtered: !route.filters.is_empty(), backends });
+        }
+        let mut hosts = HostIndex::default();
+        for (pattern, mut host) in self.hosts {
+            host.paths.seal(|id| self.routes[id.0 as usize].path.text().len());
+            hosts.insert(&pattern, host);
+        }
+        RouteTable { routes: self.routes, hosts, default: self.default }
+    }
+
+    fn host(&mut self, pattern: &HostPattern) -> &mut Host {
+        self.hosts.entry(pattern.clone()).or_insert_with(|| Host {
+            pattern: pattern.clone(),
+            paths: PathIndex::default(),
+            default: None,
+        })
+    }
+
+    fn next_id(&self) -> RouteId {
+        RouteId(u32::try_from(self.routes.len()).expect("fewer than 2^32 routes fit in memory"))
+    }
+}
+
+/// A route of a table that is being written by hand: for tests and examples.
+#[must_use]
+pub fn plain_route(host: HostPattern, path: PathMatch, origin: Origin, target: Target) -> Route {
+    Route {
+        host,
+        path,
+        origin,
+        target,
+        filters: Vec::new(),
+        policy: crate::model::Policy::default(),
+        class: class::classify(Facts::default()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,148 @@
+//! Configuration as valid types: made once, before a socket is opened. Every limit has a name, a unit and a default.
+//!
+//! Goes in: what [`crate::cli`] read. Comes out: a [`Config`] that later code need not doubt.
+
+use serde::Serialize;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+/// Everything `sluice run` was told.
+#[derive(Debug, Clone, Serialize)]
+pub struct Config {
+    /// Directory of YAML manifests.
+    pub directory: PathBuf,
+    /// Where plain HTTP is served.
+    pub http: Vec<SocketAddr>,
+    /// Where HTTPS is served.
+    pub https: Vec<SocketAddr>,
+    /// Whether `sk_lookup` brings connections to our listeners.
+    pub steering: SteeringMode,
+    /// Worker threads, one runtime each.
+    pub workers: NonZeroUsize,
+    /// Directory under a bpffs for pinned maps and links.
+    pub pin_dir: PathBuf,
+    /// Directory for the control socket and the lock.
+    pub run_dir: PathBuf,
+    /// Where `/healthz`, `/readyz`, `/metrics` and the dashboard are served.
+    pub admin: SocketAddr,
+    /// Form of the access log, written to standard output.
+    pub access_log: AccessLogFormat,
+    /// How long in-flight requests may take after SIGTERM, milliseconds.
+    pub drain_ms_max: u64,
+    /// How objects are read.
+    pub objects: Objects,
+    /// Bounds of the request path.
+    pub limits: Limits,
+}
+
+/// Whether `sk_lookup` brings connections to our listeners, or ordinary binds do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum SteeringMode {
+    /// Steer when the kernel and our privileges allow it, else bind, and say so once.
+    Auto,
+    /// Always bind.
+    Off,
+    /// Steer, or do not start.
+    Required,
+}
+
+/// Form of the access log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum AccessLogFormat {
+    /// One line for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+    /// None.
+    Off,
+}
+
+/// How objects are read and which of them are ours.
+#[derive(Debug, Clone, Serialize)]
+pub struct Objects {
+    /// `spec.controller` of the IngressClasses that are ours.
+    pub controller_class: String,
+    /// Names that the annotation `kubernetes.io/ingress.class` may have besides those of our IngressClasses.
+    pub ingress_classes: Vec<String>,
+    /// Serve Ingresses that name no class.
+    pub without_class: bool,
+    /// Name of the node this agent runs on; chooses endpoints by topology.
+    pub node: Option<String>,
+    /// Zone of that node; read from its Node object when empty.
+    pub zone: Option<String>,
+    /// Largest file that is read, bytes. A Kubernetes object is at most 1.5 MB (etcd); a file may hold many.
+    pub file_bytes_max: u64,
+    /// Most files that are read.
+    pub files_max: usize,
+    /// Most objects that are kept: 10,000 Ingresses with their Services and slices, several times over.
+    pub objects_max: usize,
+}
+
+impl Default for Objects {
+    fn default() -> Self {
+        Self {
+            controller_class: "sluice.dev/ingress".to_owned(),
+            ingress_classes: vec!["sluice".to_owned()],
+            without_class: true,
+            node: None,
+            zone: None,
+            file_bytes_max: 16 * 1024 * 1024,
+            files_max: 20_000,
+            objects_max: 200_000,
+        }
+    }
+}
+
+/// Bounds of the request path. Times are milliseconds, sizes bytes.
+#[derive(Debug, Clone, Serialize)]
+pub struct Limits {
+    /// Concurrent client connections of one worker; more are closed at once.
+    pub connections_max: usize,
+    /// Request head; more is answered 431.
+    pub head_bytes_max: usize,
+    /// Header fields of a request; more is answered 431.
+    pub head_fields_max: usize,
+    /// Request target; more is answered 414.
+    pub target_bytes_max: usize,
+    /// Response head of a backend; more is answered 502.
+    pub response_head_bytes_max: usize,
+    /// From the first byte of a request head to its last; then 408.
+    pub head_ms_max: u64,
+    /// Keep-alive connection without a request.
+    pub idle_ms_max: u64,
+    /// TLS handshake.
+    pub handshake_ms_max: u64,
+    /// Between two reads of a request body.
+    pub body_idle_ms_max: u64,
+    /// Between two writes to a client that does not read.
+    pub write_idle_ms_max: u64,
+    /// Idle upstream connections kept for one endpoint by one worker.
+    pub pool_idle_max: usize,
+    /// How long an idle upstream connection is kept.
+    pub pool_idle_ms_max: u64,
+    /// Requests on one client connection, then it is closed (memory of long-lived clients is released).
+    pub requests_per_connection_max: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: 65_536,
+            head_bytes_max: 32 * 1024,
+            head_fields_max: 100,
+            target_bytes_max: 8 * 1024,
+            response_head_bytes_max: 64 * 1024,
+            head_ms_max: 10_000,
+            idle_ms_max: 75_000,
+            handshake_ms_max: 10_000,
+            body_idle_ms_max: 60_000,
+            write_idle_ms_max: 60_000,
+            pool_idle_max: 320,
+            pool_idle_ms_max: 60_000,
+            requests_per_connection_max: 1_000_000,
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Publication: one writer replaces the Snapshot whole; readers hold what they loaded for one request, without a lock.
+//!
+//! Goes in: a Snapshot. Comes out: [`Published`], the Snapshot with the balancing state that outlives it.
+
+use arc_swap::{ArcSwap, Cache};
+use lb_core::Snapshot;
+use lb_core::balance::ServiceState;
+use lb_core::model::{Service, ServiceId, ServiceKey};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+/// A Snapshot that serves, with the state of its services.
+#[derive(Debug, Default)]
+pub struct Published {
+    /// The Snapshot.
+    pub snapshot: Snapshot,
+    states: Vec<Arc<ServiceState>>,
+}
+
+impl Published {
+    /// A service with its balancing state. `None` only for an id of another Snapshot.
+    #[must_use]
+    pub fn service(&self, id: ServiceId) -> Option<(&Service, &ServiceState)> {
+        let index = id.0 as usize;
+        Some((self.snapshot.services.get(index)?, self.states.get(index)?))
+    }
+}
+
+/// Holds what serves now.
+#[derive(Debug, Default)]
+pub struct Publisher {
+    current: Arc<ArcSwap<Published>>,
+    writer: Mutex<()>,
+}
+
+/// A reader of one thread: checks for a newer Snapshot with one atomic load.
+pub type Reader = Cache<Arc<ArcSwap<Published>>, Arc<Published>>;
+
+impl Publisher {
+    /// Makes a Snapshot serve, and answers its version. Balancing state is carried over by service name.
+    pub fn publish(&self, mut snapshot: Snapshot) -> u64 {
+        let _one_writer = self.writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let old = self.current.load();
+        snapshot.version = old.snapshot.version + 1;
+        let kept: HashMap<&ServiceKey, &Arc<ServiceState>> =
+            old.snapshot.services.iter().map(|s| &s.key).zip(&old.states).collect();
+        let states = snapshot.services.iter().map(|s| kept.get(&s.key).map_or_else(Arc::default, |s| (*s).clone()));
+        let states = states.collect();
+        let version = snapshot.version;
+        self.current.store(Arc::new(Published { snapshot, states }));
+        version
+    }
+
+    /// What serves now.
+    #[must_use]
+    pub fn current(&self) -> Arc<Published> {
+        self.current.load_full()
+    }
+
+    /// A reader for one thread.
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        Cache::new(self.current.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn balancing_goes_on_where_it_was() {
+        let service = |name: &str| {
+            let key = ServiceKey { namespace: "n".into(), name: name.into(), port: "80".into() };
+            Arc::new(Service { key, endpoints: Vec::new(), note: String::new() })
+        };
+        let publisher = Publisher::default();
+        let state = |id| {
+            let published = publisher.current();
+            std::ptr::from_ref(published.service(ServiceId(id)).expect("service").1)
+        };
+        assert_eq!(publisher.publish(Snapshot { services: vec![service("a")], ..Snapshot::default() }), 1);
+        let before = state(0);
+        let services = vec![service("b"), service("a")];
+        assert_eq!(publisher.publish(Snapshot { services, ..Snapshot::default() }), 2);
+        assert_eq!(state(1), before);
+        assert_ne!(state(0), before);
+    }
+}

@@ -1,0 +1,9 @@
+//! What the agent counts and logs. Goes in: events of the request path. Comes out: [`Counters`] and access-log lines.
+//!
+//! Does not serve them: that is `admin`'s work.
+
+pub mod access_log;
+pub mod counters;
+
+pub use access_log::{AccessLog, AccessRecord};
+pub use counters::Counters;
