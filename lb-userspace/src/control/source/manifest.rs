@@ -6,7 +6,7 @@
 mod decode;
 mod document;
 
-use super::super::object::Object;
+use super::super::object::{DEFAULT_NAMESPACE, Object, namespaced};
 use super::super::reason;
 use document::Document;
 use lb_core::Problem;
@@ -192,7 +192,11 @@ impl Reader<'_> {
             self.problem(Severity::Note, None, line, "kind", reason::KIND_NOT_READ, message, remedy);
             return None;
         };
-        let object = ObjectRef::new(known, if super::super::object::namespaced(known) { namespace } else { "" }, name);
+        let object = match namespace {
+            _ if !namespaced(known) => ObjectRef::new(known, "", name),
+            "" => ObjectRef::new(known, DEFAULT_NAMESPACE, name),
+            namespace => ObjectRef::new(known, namespace, name),
+        };
         if !version {
             let message = format!("{kind} in API version {api_version} is not read, so this object does nothing.");
             let remedy = format!("Write it for {group}.");
