@@ -4,6 +4,7 @@
 //! [`config::Objects`]. Comes out: [`Translated`], a Snapshot with everything that its owners should know.
 //! Does not publish: that is [`crate::publish`]'s work, called by whoever owns the sink.
 
+pub mod message;
 pub mod object;
 pub mod reason;
 pub mod source;
@@ -54,9 +55,8 @@ pub fn watch_directory(
     let limits = objects.clone();
     source::directory::watch::start(dir, objects, move |store, problems| {
         let translated = translated(store, problems, &limits);
-        let expires_s = translated.snapshot.certificates.entries().iter().map(|(_, c)| c.not_after_s).min();
         sink(translated);
-        expires_s
+        store.certificates_change_at_s(now_s())
     })
 }
 
