@@ -69,7 +69,7 @@ pub fn run(check: bool) -> Result<()> {
     if check {
         bail!("{} missing; `cargo xtask setup` installs what it can", missing.len());
     }
-    let packages: Vec<&str> = missing.iter().flat_map(|(need, _)| need.packages()).copied().collect();
+    let packages: Vec<&str> = missing.iter().flat_map(|(need, _)| need.packages()).collect();
     install_packages(&packages)?;
     for (need, _) in &missing {
         need.install()?;
@@ -120,12 +120,12 @@ impl Need {
         }
     }
 
-    fn packages(&self) -> &'static [&'static str] {
+    fn packages(&self) -> Vec<&'static str> {
         match self {
-            Self::Program("cc", _) => &["gcc", "libc6-dev"],
-            Self::Program(_, package) => std::slice::from_ref(package),
-            Self::EbpfCompiler => &["rustc-web", "rust-web-src"],
-            Self::Component(..) | Self::EbpfLinker => &[],
+            Self::Program("cc", _) => vec!["gcc", "libc6-dev"],
+            Self::Program(_, package) => vec![package],
+            Self::EbpfCompiler => vec!["rustc-web", "rust-web-src"],
+            Self::Component(..) | Self::EbpfLinker => Vec::new(),
         }
     }
 
