@@ -55,29 +55,27 @@ impl Packet {
     #[inline(always)]
     fn of(ctx: &SkLookupContext) -> Self {
         let lookup: *const bpf_sk_lookup = ctx.as_ptr().cast();
-        // SAFETY: `lookup` is the program's context, and the verifier checks every access. The reads are volatile
-        // because the verifier allows only loads of 4 bytes here, and the compiler would join two into one.
-        unsafe {
-            let family = read_volatile(&raw const (*lookup).family);
-            let addr = if family == AF_INET {
-                addr::from_v4(read_volatile(&raw const (*lookup).local_ip4).to_ne_bytes())
-            } else {
-                let words = &raw const (*lookup).local_ip6;
-                from_words([
-                    read_volatile(&raw const (*words)[0]),
-                    read_volatile(&raw const (*words)[1]),
-                    read_volatile(&raw const (*words)[2]),
-                    read_volatile(&raw const (*words)[3]),
-                ])
-            };
-            Self {
-                family,
-                protocol: read_volatile(&raw const (*lookup).protocol),
-                addr,
-                // The kernel's context has the local port in the byte order of the machine.
-                port: read_volatile(&raw const (*lookup).local_port) as u16,
-            }
-        }
+        // SAFETY: `lookup` is the program's context, and the verifier checks every access; fields of the other family
+        // read as zero. The reads are volatile and on no branch because the verifier allows only loads of 4 bytes at
+        // constant offsets here, and the compiler would join two loads, or choose an address and load once.
+        let (family, protocol, v4, v6, port) = unsafe {
+            let v6 = &raw const (*lookup).local_ip6;
+            (
+                read_volatile(&raw const (*lookup).family),
+                read_volatile(&raw const (*lookup).protocol),
+                read_volatile(&raw const (*lookup).local_ip4),
+                [
+                    read_volatile(&raw const (*v6)[0]),
+                    read_volatile(&raw const (*v6)[1]),
+                    read_volatile(&raw const (*v6)[2]),
+                    read_volatile(&raw const (*v6)[3]),
+                ],
+                read_volatile(&raw const (*lookup).local_port),
+            )
+        };
+        let addr = if family == AF_INET { addr::from_v4(v4.to_ne_bytes()) } else { from_words(v6) };
+        // The kernel's context has the local port in the byte order of the machine, in the lower 16 bits.
+        Self { family, protocol, addr, port: port as u16 }
     }
 }
 
