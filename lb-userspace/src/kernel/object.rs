@@ -15,15 +15,13 @@ use std::path::Path;
 /// Empty when the binary was built without `cargo xtask build`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lb-ebpf.o"));
 
-/// Whether this binary carries the eBPF object.
-#[must_use]
-pub fn is_embedded() -> bool {
-    !OBJECT.is_empty()
-}
-
-/// The object.
-pub(super) fn embedded() -> Result<&'static [u8], Unavailable> {
-    if is_embedded() { Ok(OBJECT) } else { Err(Unavailable::ObjectMissing) }
+/// The eBPF object that this binary carries.
+///
+/// # Errors
+///
+/// [`Unavailable::ObjectMissing`].
+pub fn object() -> Result<&'static [u8], Unavailable> {
+    if OBJECT.is_empty() { Err(Unavailable::ObjectMissing) } else { Ok(OBJECT) }
 }
 
 /// A loaded object.
