@@ -45,12 +45,12 @@ impl Lab {
     fn build() -> anyhow::Result<Self> {
         let lab = Self { client: Namespace::new("c")?, balancer: Namespace::new("b")?, pods: Namespace::new("p")? };
         join(
-            (&lab.client, "up", &["10.1.0.2/24", "fd01::2/64"]),
+            (&lab.client, "eth0", &["10.1.0.2/24", "fd01::2/64"]),
             (&lab.balancer, "clients", &["10.1.0.1/24", "fd01::1/64"]),
         )?;
         let addresses: Vec<String> = PODS.flat_map(|n| [format!("10.2.0.{n}/24"), format!("fd02::{n}/64")]).collect();
         let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
-        join((&lab.balancer, "pods", &["10.2.0.1/24", "fd02::1/64"]), (&lab.pods, "up", &addresses))?;
+        join((&lab.balancer, "pods", &["10.2.0.1/24", "fd02::1/64"]), (&lab.pods, "eth0", &addresses))?;
         lab.client.ip("route add default via 10.1.0.1\nroute add default via fd01::1")?;
         lab.pods.ip("route add default via 10.2.0.1\nroute add default via fd02::1")?;
         lab.balancer.sysctl("ipv4/ip_forward", "1")?;

@@ -45,7 +45,7 @@ impl Namespace {
         run(Command::new("ip").args(["netns", "add", &name]), "")?;
         let file = File::open(Path::new(DIRECTORY).join(&name)).with_context(|| format!("cannot open netns {name}"))?;
         let namespace = Self { name, file };
-        namespace.ip("link set lo up")?;
+        namespace.ip("link set dev lo up")?;
         Ok(namespace)
     }
 
@@ -147,7 +147,8 @@ impl Drop for Namespace {
 pub fn join(left: (&Namespace, &str, &[&str]), right: (&Namespace, &str, &[&str])) -> Result<()> {
     let (a, a_name, _) = left;
     let (b, b_name, _) = right;
-    let pair = ["link", "add", a_name, "netns", a.name(), "type", "veth", "peer", "name", b_name, "netns", b.name()];
+    let pair =
+        ["link", "add", "name", a_name, "netns", a.name(), "type", "veth", "peer", "name", b_name, "netns", b.name()];
     run(Command::new("ip").args(pair), "")?;
     for (namespace, interface, addresses) in [left, right] {
         // nodad: an IPv6 address is usable at once, not after a second of duplicate address detection.
@@ -156,7 +157,7 @@ pub fn join(left: (&Namespace, &str, &[&str]), right: (&Namespace, &str, &[&str]
             format!("address add {a} dev {interface}{nodad}\n")
         };
         let commands: String = addresses.iter().map(address).collect();
-        namespace.ip(&format!("link set {interface} up\n{commands}"))?;
+        namespace.ip(&format!("link set dev {interface} up\n{commands}"))?;
     }
     Ok(())
 }
