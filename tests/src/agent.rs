@@ -168,7 +168,7 @@ impl Agent {
     #[must_use]
     pub fn version(&self) -> u64 {
         let status = self.json(&["status"]);
-        status["version"].as_u64().unwrap_or_else(|| panic!("sluice status has no version: {status}"))
+        status["snapshot"].as_u64().unwrap_or_else(|| panic!("sluice status names no Snapshot: {status}"))
     }
 
     /// Waits until something is true of what the agent does. Panics with the description, and the log, when it does not

@@ -8,6 +8,7 @@
 
 use crate::netns::{Namespace, join};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
 /// IPv4 address of the load balancer towards the client.
 pub const BALANCER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 1, 0, 1));
@@ -27,8 +28,8 @@ const PODS: std::ops::RangeInclusive<u8> = 10..=59;
 /// The three namespaces. Dropped with everything in them.
 #[derive(Debug)]
 pub struct Lab {
-    /// Where requests come from.
-    pub client: Namespace,
+    /// Where requests come from. Shared, because the threads of a load outlive a borrow.
+    pub client: Arc<Namespace>,
     /// Where the agent runs.
     pub balancer: Namespace,
     /// Where backends run.
@@ -43,7 +44,8 @@ impl Lab {
     }
 
     fn build() -> anyhow::Result<Self> {
-        let lab = Self { client: Namespace::new("c")?, balancer: Namespace::new("b")?, pods: Namespace::new("p")? };
+        let lab =
+            Self { client: Arc::new(Namespace::new("c")?), balancer: Namespace::new("b")?, pods: Namespace::new("p")? };
         join(
             (&lab.client, "eth0", &["10.1.0.2/24", "fd01::2/64"]),
             (&lab.balancer, "clients", &["10.1.0.1/24", "fd01::1/64"]),

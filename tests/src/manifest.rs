@@ -17,10 +17,10 @@ pub fn ingress(name: &str, host: &str, paths: &[PathRule<'_>]) -> String {
          - {host}http:\n      paths:\n"
     );
     for (kind, path, service, port) in paths {
-        write!(
+        writeln!(
             text,
             "      - {{path: \"{path}\", pathType: {kind}, backend: {{service: {{name: {service}, port: {{number: \
-             {port}}}}}}}}}\n"
+             {port}}}}}}}}}"
         )
         .expect("writing to a String does not fail");
     }

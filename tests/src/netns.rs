@@ -83,14 +83,6 @@ impl Namespace {
         setns(&self.file, CloneFlags::CLONE_NEWNET).expect("a privileged thread may enter a namespace of ours");
     }
 
-    /// A second handle on the same namespace, for a thread that outlives the borrow.
-    ///
-    /// # Errors
-    /// When the process has no descriptor left.
-    pub fn handle(&self) -> Result<File> {
-        Ok(self.file.try_clone()?)
-    }
-
     /// A command that will run in the namespace and share every mount with us.
     #[must_use]
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
