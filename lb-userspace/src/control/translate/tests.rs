@@ -56,7 +56,7 @@ fn two_thousand_ingresses() {
 
 #[test]
 fn sixty_five_thousand_paths_and_bounded_problems() {
-    let path = |i: usize| (format!("/p{i}"), if i % 2 == 0 { "Exact" } else { "Prefix" }, "a");
+    let path = |i: usize| (format!("/p{i}"), if i.is_multiple_of(2) { "Exact" } else { "Prefix" }, "a");
     let good = ingress("good", "a.com", &(0..65_000).map(path).collect::<Vec<_>>());
     let bad = ingress("bad", "b.com", &vec![("x".to_owned(), "Exact", "a"); 1_000]);
     let store = store(&[service("a"), slice("a", "10.0.0.1"), good, bad]);
