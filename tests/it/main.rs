@@ -9,6 +9,7 @@ mod directory;
 mod endpoints;
 mod examples;
 mod headers;
+mod kernel;
 mod malformed;
 mod paths;
 mod steering;
