@@ -1,3 +1,5 @@
+//! Who holds a name in the store, and for how long.
+
 use super::super::source::manifest;
 use super::*;
 

@@ -1,3 +1,5 @@
+//! Properties and bounds of translation. The rules themselves are data: `tests/data/translate`.
+
 use super::super::source::manifest;
 use super::*;
 use lb_core::explain::{Question, explain};
@@ -66,6 +68,19 @@ fn sixty_five_thousand_paths_and_bounded_problems() {
     assert_eq!(problems.len(), report::PROBLEMS_PER_OBJECT_MAX + 1);
     assert!(problems.iter().any(|p| p.reason == reason::MORE_PROBLEMS && p.message.starts_with("900 more")));
     assert_eq!(served_by(&snapshot, "a.com", "/p64999/x").as_deref(), Some("default/good"));
+}
+
+#[test]
+fn path_expressions_are_bounded() {
+    let path = |i: usize| (format!("/p{i}/(.*)"), "Prefix", "a");
+    let document = ingress("a", "a.com", &(0..rule::EXPRESSIONS_PER_INGRESS_MAX + 1).map(path).collect::<Vec<_>>());
+    let annotations = "metadata: {name: a, annotations: {nginx.ingress.kubernetes.io/rewrite-target: /$1}}";
+    let document = document.replace("metadata: {name: a}", annotations);
+    let store = store(&[service("a"), slice("a", "10.0.0.1"), document]);
+    let (snapshot, problems) = translate(&store, &config::Objects::default(), NOW_S);
+    assert_eq!(snapshot.routes.len(), rule::EXPRESSIONS_PER_INGRESS_MAX);
+    let reasons: Vec<&str> = problems.iter().map(|p| p.reason).collect();
+    assert_eq!(reasons, [reason::TOO_MANY_EXPRESSIONS]);
 }
 
 #[test]

@@ -1,3 +1,5 @@
+//! The directory source on real files: what a scan finds, and what it keeps. Does not wait for inotify.
+
 use super::*;
 use std::fs;
 use std::os::unix::fs::symlink;

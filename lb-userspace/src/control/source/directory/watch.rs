@@ -186,8 +186,12 @@ impl<F: FnMut(&Store, Vec<Problem>) -> Option<i64>> Watcher<F> {
             let events = match self.inotify.read_events(&mut buffer) {
                 Ok(events) => events,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                // WouldBlock: everything has been read. Anything else: the next rescan sees what was missed.
-                Err(_) => return look,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return look,
+                // Not expected; a pause, so that the thread cannot spin, and a scan for what was missed.
+                Err(_) => {
+                    thread::sleep(SETTLE);
+                    return true;
+                }
             };
             for event in events {
                 look |= self.event(&event);

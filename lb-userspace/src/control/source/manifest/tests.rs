@@ -1,3 +1,5 @@
+//! Texts of files, the objects that are read from them, and the Problems with line and field.
+
 use super::*;
 
 /// `object field line` of every Problem, and the keys of every object with its line.

@@ -1,3 +1,5 @@
+//! Watching real directories: which states are told, in which order, and which are never seen.
+
 use super::*;
 use std::fs;
 use std::io::Write as _;
