@@ -7,7 +7,10 @@
 #![forbid(unsafe_code)]
 
 mod build;
+mod demo;
 mod setup;
+mod test;
+mod tidy;
 mod vm;
 
 use std::process::ExitCode;
@@ -30,6 +33,9 @@ fn main() -> ExitCode {
         ["setup", "--check"] => setup::run(true),
         ["build"] => build::run(false),
         ["build", "--release"] => build::run(true),
+        ["demo", args @ ..] => demo::run(args),
+        ["test", args @ ..] => test::run(args),
+        ["tidy", args @ ..] => tidy::run(args),
         ["vm"] => vm::run("all"),
         ["vm", kernel] => vm::run(kernel),
         _ => {

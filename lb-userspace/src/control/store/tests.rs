@@ -1,0 +1,60 @@
+use super::super::source::manifest;
+use super::*;
+
+fn objects(names: &[&str]) -> Vec<(Object, u32)> {
+    let document = |name: &&str| format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\n");
+    let text: Vec<String> = names.iter().map(document).collect();
+    manifest::read(&"x.yaml".into(), text.join("---\n").as_bytes()).entries
+}
+
+fn file_of(store: &Store, name: &str) -> Option<String> {
+    let stored = store.get(&ObjectRef::new(Kind::ConfigMap, "default", name))?;
+    Some(stored.place.as_ref().map_or("api".to_owned(), |place| place.file.to_string()))
+}
+
+#[test]
+fn the_first_file_by_name_holds_an_object() {
+    let (a, b): (Arc<str>, Arc<str>) = ("a.yaml".into(), "b.yaml".into());
+    let mut store = Store::default();
+    store.replace_file(&b, objects(&["x", "y"]));
+    assert_eq!(file_of(&store, "x").as_deref(), Some("b.yaml"));
+    assert!(store.problems().is_empty());
+    store.replace_file(&a, objects(&["x"]));
+    assert_eq!(file_of(&store, "x").as_deref(), Some("a.yaml"));
+    assert_eq!(store.len(), 2);
+    let problems = store.problems();
+    assert_eq!(problems.len(), 1);
+    assert_eq!(problems[0].place.as_ref().map(|p| &*p.file), Some("b.yaml"));
+    store.replace_file(&a, []);
+    assert_eq!(file_of(&store, "x").as_deref(), Some("b.yaml"));
+    assert!(store.problems().is_empty());
+    store.replace_file(&b, []);
+    assert!(store.is_empty());
+}
+
+#[test]
+fn the_first_document_of_a_file_holds_an_object() {
+    let mut store = Store::default();
+    store.replace_file(&"a.yaml".into(), objects(&["x", "x", "x"]));
+    assert_eq!((store.len(), store.problems().len()), (1, 2));
+    let held = store.get(&ObjectRef::new(Kind::ConfigMap, "default", "x")).and_then(|s| s.place.as_ref());
+    assert_eq!(held.map(|place| place.line), Some(1));
+    store.replace_file(&"a.yaml".into(), []);
+    assert!(store.is_empty());
+}
+
+#[test]
+fn objects_of_an_api_come_and_go_by_name() {
+    let mut store = Store::default();
+    let key = ObjectRef::new(Kind::ConfigMap, "default", "x");
+    for (object, _) in objects(&["x", "y"]) {
+        store.upsert(object);
+    }
+    for (object, _) in objects(&["x"]) {
+        store.upsert(object);
+    }
+    assert_eq!((store.len(), store.problems().len()), (2, 0));
+    store.remove(&key);
+    store.remove(&key);
+    assert_eq!((store.len(), file_of(&store, "y").as_deref()), (1, Some("api")));
+}

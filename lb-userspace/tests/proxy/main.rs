@@ -1,0 +1,6 @@
+//! The proxy over real sockets: it is started in process with a Snapshot made by hand and tiny backends on threads.
+//!
+//! One binary, so that it links once; a file for each subject, and [`rig`] for what they share.
+
+mod framing;
+mod rig;
