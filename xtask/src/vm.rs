@@ -65,7 +65,8 @@ fn verdict(console: &str, series: &str) -> Result<String> {
 fn test_binary() -> Result<std::path::PathBuf> {
     let output = Command::new("cargo")
         .current_dir(build::root())
-        // The whole workspace, as `cargo xtask test` has it: with fewer packages cargo picks other features and compiles anew.
+        // The whole workspace, as `cargo xtask test` has it: for fewer packages cargo picks other features and compiles
+        // everything anew.
         .args(["test", "--workspace", "--exclude", "lb-ebpf", "--test", "it", "--no-run", "--message-format", "json"])
         .stderr(std::process::Stdio::inherit())
         .output()

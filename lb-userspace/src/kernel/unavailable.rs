@@ -1,7 +1,7 @@
 //! Why steering is not available here, and what to do about it.
 //!
-//! Owns: the typed reasons and the least kernel. Goes in: errors of system calls and of aya. Comes out: [`Unavailable`],
-//! whose text is the reason and the remedy, fit for one log line.
+//! Owns: the typed reasons and the least kernel. Goes in: errors of system calls and of aya. Comes out:
+//! [`Unavailable`], whose text is the reason and the remedy, fit for one log line.
 //! Does not do: deciding whether to go on without steering (`app`).
 
 use aya::EbpfError;
