@@ -3,7 +3,7 @@
 use super::lab::{Lab, Socket};
 use lb_common::maps::SERVED_MAX;
 use lb_userspace::kernel::{Steering, Unavailable};
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -29,13 +29,8 @@ fn sockets_that_would_get_no_connections_are_refused() {
     let mut steering = lab.open();
     let (v4, v6) = (lab.listen(Socket::V4), lab.listen(Socket::V6Only));
     let udp = UdpSocket::bind("127.0.0.1:0").expect("any port");
-    let connected = std::net::TcpStream::connect({
-        let listener = TcpListener::bind("127.0.0.1:0").expect("any port");
-        let addr = listener.local_addr().expect("a socket has an address");
-        std::mem::forget(listener);
-        addr
-    })
-    .expect("connected");
+    let acceptor = TcpListener::bind("127.0.0.1:0").expect("any port");
+    let connected = TcpStream::connect(acceptor.local_addr().expect("a socket has an address")).expect("connected");
     check(&mut steering, &[("10.77.0.2:80", v6.as_fd())], "takes only IPv6");
     check(&mut steering, &[("[fd77::2]:80", v4.as_fd())], "takes only IPv4");
     check(&mut steering, &[("10.77.0.2:80", udp.as_fd())], "does not listen");
@@ -63,8 +58,11 @@ fn as_many_listeners_as_promised_fit_and_can_all_be_replaced() {
 #[test]
 fn an_object_that_is_none_is_refused() {
     let lab = Lab::new();
-    let refused = lab.server.run(|| Steering::open_object(&lab.pin_dir, b"not an object")).expect_err("refused");
+    let open = |object: &'static [u8]| lab.server.run(|| Steering::open_object(&lab.pin_dir, object));
+    let refused = open(b"not an object").expect_err("refused");
     assert!(matches!(refused, Unavailable::Object(_)), "{refused}");
+    let refused = open(b"").expect_err("refused");
+    assert!(matches!(refused, Unavailable::ObjectMissing), "{refused}");
     let left = std::fs::read_dir(&lab.pin_dir).expect("the pin directory is there").count();
     assert_eq!(left, 0, "nothing half made is left");
 }
