@@ -117,13 +117,18 @@ fn an_agent_after_sigkill_adopts_the_pins() {
     stage.expect_served();
     let pins = pins(&agent);
     assert!(!pins.is_empty(), "maps and links are pinned in {}", agent.pin_dir().display());
+    let kernel = |agent: &Agent| agent.json(&["status"])["steering"]["kernel"].clone();
+    let old = kernel(&agent);
+    assert_eq!(old["origin"], "fresh", "{old:#}");
+
     let agent = agent.kill_and_restart(&stage.lab, stage.manifests.path());
     let before = stage.steered(&agent);
     stage.expect_served();
     assert!(stage.steered(&agent) > before, "the kernel steers to the new agent");
     assert_eq!(self::pins(&agent), pins, "the same pins");
-    let log = agent.log();
-    assert!(log.contains("adopt"), "the new agent says that it took the pins over:\n{log}");
+    let new = kernel(&agent);
+    assert_eq!(new["origin"], "adopted", "{new:#}");
+    assert_eq!((&new["link_id"], &new["program"]), (&old["link_id"], &old["program"]), "the same objects");
     agent.stop();
 }
 
