@@ -15,13 +15,10 @@ use std::path::Path;
 /// Empty when the binary was built without `cargo xtask build`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lb-ebpf.o"));
 
-/// The eBPF object that this binary carries.
-///
-/// # Errors
-///
-/// [`Unavailable::ObjectMissing`].
-pub fn object() -> Result<&'static [u8], Unavailable> {
-    if OBJECT.is_empty() { Err(Unavailable::ObjectMissing) } else { Ok(OBJECT) }
+/// The eBPF object that this binary carries; empty when it was built without.
+#[must_use]
+pub fn object() -> &'static [u8] {
+    OBJECT
 }
 
 /// A loaded object.

@@ -65,7 +65,7 @@ pub enum Unavailable {
         source: io::Error,
     },
     /// Something else of the kernel failed.
-    #[error("cannot {action}: {source}; `sluice uninstall` clears what an earlier agent left")]
+    #[error("cannot {action}: {source}; `sluice unpin` clears what an earlier agent left")]
     Failed {
         /// What failed.
         action: String,

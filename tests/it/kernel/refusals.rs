@@ -63,8 +63,11 @@ fn as_many_listeners_as_promised_fit_and_can_all_be_replaced() {
 #[test]
 fn an_object_that_is_none_is_refused() {
     let lab = Lab::new();
-    let refused = lab.server.run(|| Steering::open_object(&lab.pin_dir, b"not an object")).expect_err("refused");
+    let open = |object: &'static [u8]| lab.server.run(|| Steering::open_object(&lab.pin_dir, object));
+    let refused = open(b"not an object").expect_err("refused");
     assert!(matches!(refused, Unavailable::Object(_)), "{refused}");
+    let refused = open(b"").expect_err("refused");
+    assert!(matches!(refused, Unavailable::ObjectMissing), "{refused}");
     let left = std::fs::read_dir(&lab.pin_dir).expect("the pin directory is there").count();
     assert_eq!(left, 0, "nothing half made is left");
 }

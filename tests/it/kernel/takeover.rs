@@ -84,7 +84,7 @@ fn the_next_agent_adopts_program_link_and_maps() {
 
 #[test]
 fn another_program_replaces_ours_through_the_link() {
-    let object = other_encoding(lb_userspace::kernel::object().expect("the object is embedded"));
+    let object = other_encoding(lb_userspace::kernel::object());
     let open = |lab: &Lab| lab.server.run(|| Steering::open_object(&lab.pin_dir, &object)).expect("the object loads");
     check(Origin::Updated, |_| {}, open);
 }
