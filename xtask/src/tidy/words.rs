@@ -5,7 +5,7 @@ use super::source::{Finding, Source, find_word};
 /// A word, what to write instead, and what it may be part of. Written in two halves, so that this file passes itself.
 const WORDS: [(&str, &str, &[&str]); 8] = [
     (concat!("black", "list"), "denylist", &[]),
-    (concat!("white", "list"), "allowlist", &[concat!("white", "list-source-range")]),
+    (concat!("white", "list"), "allowlist", &[concat!("white", "list-source-range"), concat!("limit-white", "list")]),
     (concat!("mas", "ter"), "leader, primary or main", &[]),
     (concat!("sla", "ve"), "replica or follower", &[]),
     (concat!("san", "ity"), "check, or what is checked", &[]),

@@ -1,3 +1,5 @@
+//! Tests of the store: which objects it holds, and duplicates.
+
 use super::super::source::manifest;
 use super::*;
 

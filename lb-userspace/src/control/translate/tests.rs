@@ -1,3 +1,5 @@
+//! Tests of translation: properties that hold for any manifests.
+
 use super::super::source::manifest;
 use super::*;
 use lb_core::explain::{Question, explain};

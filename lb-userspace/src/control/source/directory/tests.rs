@@ -1,3 +1,5 @@
+//! Tests of reading a directory: what is read, what is kept of broken files, limits.
+
 use super::*;
 use std::fs;
 use std::os::unix::fs::symlink;

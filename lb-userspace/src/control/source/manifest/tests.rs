@@ -1,3 +1,5 @@
+//! Tests of reading manifests: objects with their lines, and problems.
+
 use super::*;
 
 /// `object field line` of every Problem, and the keys of every object with its line.

@@ -1,3 +1,5 @@
+//! Tests of watching: every way in which a directory changes is noticed.
+
 use super::*;
 use std::fs;
 use std::io::Write as _;
