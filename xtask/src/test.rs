@@ -55,6 +55,8 @@ fn stages(done: &mut Vec<Done>) -> Result<()> {
     stage(done, "build", || xtask("build"))?;
     stage(done, "clippy", || cargo(&["clippy", "--all-targets"], &WORKSPACE, &["-D", "warnings"]))?;
     test_stages(done)?;
+    // The first command of the README, which fails when an answer or the steering counter is not as expected.
+    stage(done, "demo", || xtask("demo"))?;
     let start = Instant::now();
     let mut vm = Command::new(std::env::current_exe()?);
     let mut tally = Tally::default();
