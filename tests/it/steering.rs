@@ -63,9 +63,9 @@ fn every_connection_is_steered_and_nothing_is_bound() {
         let mut connection = Connection::tls(&stage.lab.client, address, Some("site.test")).expect("TLS");
         assert_eq!(connection.get("site.test", "/").expect("GET").status, 200, "{address}");
     }
-    // Five connections; of each, the SYN and the ACK that ends the handshake may both be looked up.
+    // One look-up a connection, that of its SYN: the packets after it find the half-open connection.
     let grown = stage.steered(&agent) - before;
-    assert!((5.0..=10.0).contains(&grown), "5 connections were made, and the counter grew by {grown}");
+    assert!((grown - 5.0).abs() < 0.5, "5 connections were made, and the counter grew by {grown}");
     // A port that is not ours is left alone.
     assert!(Connection::plain(&stage.lab.client, SocketAddr::new(HTTP.ip(), 81)).is_err());
     agent.stop();
