@@ -4,6 +4,7 @@
 //! [`config::Objects`]. Comes out: [`Translated`], a Snapshot with everything that its owners should know.
 //! Does not publish: that is [`crate::publish`]'s work, called by whoever owns the sink.
 
+pub mod message;
 pub mod object;
 pub mod reason;
 pub mod source;
@@ -54,9 +55,8 @@ pub fn watch_directory(
     let limits = objects.clone();
     source::directory::watch::start(dir, objects, move |store, problems| {
         let translated = translated(store, problems, &limits);
-        let expires_s = translated.snapshot.certificates.entries().iter().map(|(_, c)| c.not_after_s).min();
         sink(translated);
-        expires_s
+        store.certificates_change_at_s(now_s())
     })
 }
 
@@ -71,4 +71,47 @@ fn translated(store: &Store, mut problems: Vec<Problem>, objects: &config::Objec
 fn now_s() -> i64 {
     let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Objects;
+    use lb_core::explain::{Question, explain};
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    /// The first Ingress to serve, with endpoints beside it.
+    const FIRST: &str = include_str!("../../tests/data/translate/first-served.yaml");
+
+    fn endpoints(translated: &Translated) -> usize {
+        let question = Question { secure: false, authority: "localhost:8080", target: "/cart/items?x=1" };
+        explain(&translated.snapshot, question).endpoints.len()
+    }
+
+    #[test]
+    fn a_directory_becomes_a_snapshot() {
+        let root = tempfile::tempdir().expect("a temporary directory");
+        std::fs::write(root.path().join("first.yaml"), FIRST).expect("written");
+        let translated = load_directory(root.path(), &Objects::default()).expect("readable");
+        let reasons: Vec<&str> = translated.problems.iter().map(|p| p.reason).collect();
+        assert_eq!((translated.objects, endpoints(&translated), reasons), (3, 3, vec![reason::KIND_NOT_READ]));
+        assert!(load_directory(&root.path().join("absent"), &Objects::default()).is_err());
+    }
+
+    #[test]
+    fn an_edit_becomes_another_snapshot() {
+        let root = tempfile::tempdir().expect("a temporary directory");
+        std::fs::write(root.path().join("first.yaml"), FIRST).expect("written");
+        let (sender, receiver) = channel();
+        // Nobody listens any more once the test is over.
+        let sink = move |translated: Translated| sender.send(endpoints(&translated)).unwrap_or_default();
+        let watch = watch_directory(root.path(), &Objects::default(), sink).expect("watched");
+        assert_eq!(receiver.try_recv(), Ok(3), "the first Snapshot is there before the call returns");
+        let edited = FIRST.replace("- addresses: [127.0.0.3]\n", "");
+        std::fs::write(root.path().join("first.yaml"), edited).expect("written");
+        assert_eq!(receiver.recv_timeout(Duration::from_secs(5)), Ok(2));
+        drop(watch);
+        assert!(receiver.recv().is_err());
+    }
 }

@@ -51,6 +51,8 @@ reasons! {
     INVALID_HOST = "InvalidHost";
     /// A path that cannot be matched.
     INVALID_PATH = "InvalidPath";
+    /// More path expressions in one Ingress than the limit.
+    TOO_MANY_EXPRESSIONS = "TooManyExpressions";
     /// A path type that does not exist.
     INVALID_PATH_TYPE = "InvalidPathType";
     /// Another object holds the same host and path.

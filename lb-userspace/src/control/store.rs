@@ -136,6 +136,14 @@ impl Store {
         Some(stored.certificate.get_or_init(|| tls::parse(key, secret)))
     }
 
+    /// When the next certificate that was asked for begins or ceases to be valid, seconds since 1970.
+    #[must_use]
+    pub fn certificates_change_at_s(&self, now_s: i64) -> Option<i64> {
+        let parsed = self.all(Kind::Secret).filter_map(|(_, stored)| stored.certificate.get()?.as_ref().ok());
+        let changes = parsed.flat_map(|c| [c.not_before_s, c.not_after_s.saturating_add(1)]);
+        changes.filter(|at| *at > now_s).min()
+    }
+
     /// A Fault for every document that claims a name which another one holds.
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {

@@ -17,12 +17,12 @@ use lb_core::Problem;
 use lb_core::model::{Kind, ObjectRef};
 use lb_core::problem::{Place, Severity};
 use read::{Read, Stamp};
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use walk::Found;
+use walk::{Found, Interest};
 
 /// How long a file that had objects must stay empty until that means "no objects". Editors and shells that truncate
 /// and then write leave a file empty for well under a millisecond; people do not notice 200 ms.
@@ -58,7 +58,7 @@ pub struct Directory {
     store: Store,
     walk_problems: Vec<Problem>,
     /// Directories that decide what is read, as they really are behind symlinks.
-    directories: BTreeSet<PathBuf>,
+    directories: BTreeMap<PathBuf, Interest>,
 }
 
 /// What a scan found.
@@ -92,7 +92,7 @@ impl Directory {
             files: BTreeMap::new(),
             store: Store::default(),
             walk_problems: Vec::new(),
-            directories: BTreeSet::new(),
+            directories: BTreeMap::new(),
         })
     }
 
@@ -128,7 +128,7 @@ impl Directory {
 
     /// The directories to watch, as they really are behind symlinks.
     #[must_use]
-    pub fn directories(&self) -> &BTreeSet<PathBuf> {
+    pub fn directories(&self) -> &BTreeMap<PathBuf, Interest> {
         &self.directories
     }
 

@@ -6,6 +6,7 @@
 mod decode;
 mod document;
 
+use super::super::message::bounded;
 use super::super::object::{DEFAULT_NAMESPACE, Object, namespaced};
 use super::super::reason;
 use document::Document;
@@ -274,9 +275,9 @@ impl Reader<'_> {
             severity,
             object: object.unwrap_or_else(|| ObjectRef::new(Kind::File, "", self.file.clone())),
             place: Some(Place { file: self.file.clone(), line }),
-            field: field.to_owned(),
+            field: bounded(field.to_owned()),
             reason,
-            message,
+            message: bounded(message),
             remedy,
         });
     }

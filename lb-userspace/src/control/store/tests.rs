@@ -1,4 +1,4 @@
-//! Tests of the store: which objects it holds, and duplicates.
+//! Who holds a name in the store, and for how long.
 
 use super::super::source::manifest;
 use super::*;
@@ -59,4 +59,25 @@ fn objects_of_an_api_come_and_go_by_name() {
     store.remove(&key);
     store.remove(&key);
     assert_eq!((store.len(), file_of(&store, "y").as_deref()), (1, Some("api")));
+}
+
+#[test]
+fn the_next_change_of_a_certificate_is_known() {
+    let mut parameters = rcgen::CertificateParams::new(vec!["a.com".to_owned()]).expect("a name");
+    parameters.not_before = rcgen::date_time_ymd(2030, 1, 1);
+    parameters.not_after = rcgen::date_time_ymd(2031, 1, 1);
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let pem = parameters.self_signed(&key).expect("a certificate").pem();
+    let data = [("tls.crt", pem), ("tls.key", key.serialize_pem())]
+        .map(|(name, text)| (name.to_owned(), k8s_openapi::ByteString(text.into_bytes())));
+    let mut secret = Secret { data: Some(data.into()), ..Secret::default() };
+    secret.metadata.name = Some("s".to_owned());
+    let mut store = Store::default();
+    store.upsert(Object::Secret(Arc::new(secret)));
+    assert_eq!(store.certificates_change_at_s(0), None, "nobody asked for it yet");
+    assert!(store.certificate(&ObjectRef::new(Kind::Secret, "default", "s")).is_some_and(Result::is_ok));
+    let (begin, end) = (1_893_456_000, 1_924_992_000);
+    for (now_s, want) in [(0, Some(begin)), (begin, Some(end + 1)), (end, Some(end + 1)), (end + 1, None)] {
+        assert_eq!(store.certificates_change_at_s(now_s), want, "{now_s}");
+    }
 }

@@ -53,7 +53,8 @@ impl<'a> Classes<'a> {
             return None;
         };
         let named = spec.ingress_class_name.as_deref().filter(|name| !name.is_empty());
-        let annotated = ingress.metadata.annotations.as_ref().and_then(|a| a.get(CLASS_ANNOTATION));
+        let annotated =
+            ingress.metadata.annotations.as_ref().and_then(|a| a.get(CLASS_ANNOTATION)).filter(|name| !name.is_empty());
         let ours = match (named, annotated) {
             (Some(name), _) => self.named(key, name, report),
             (None, Some(name)) => self.annotated(key, name, report),

@@ -1,5 +1,6 @@
 //! The report of a translation: Problems with the places of their objects, bounded for each object.
 
+use super::super::message::bounded;
 use super::super::reason;
 use super::super::store::Store;
 use lb_core::Problem;
@@ -93,6 +94,7 @@ impl<'a> Report<'a> {
         remedy: String,
     ) {
         let place = self.store.get(object).and_then(|stored| stored.place.clone());
+        let (field, message) = (bounded(field), bounded(message));
         self.problems.push(Problem { severity, object: object.clone(), place, field, reason, message, remedy });
     }
 }

@@ -1,4 +1,4 @@
-//! Tests of reading a directory: what is read, what is kept of broken files, limits.
+//! The directory source on real files: what a scan finds, and what it keeps. Does not wait for inotify.
 
 use super::*;
 use std::fs;
@@ -151,7 +151,7 @@ fn a_mounted_config_map_changes_at_once() {
     symlink("..data/1.yaml", case.path("1.yaml")).expect("linked");
     case.check(true, &["a"], &[]);
     let real = fs::canonicalize(case.path("..2026_1")).expect("there");
-    assert!(case.directory.directories().contains(&real));
+    assert!(case.directory.directories().contains_key(&real));
     symlink("..2026_2", case.path("..data_tmp")).expect("linked");
     fs::rename(case.path("..data_tmp"), case.path("..data")).expect("renamed");
     fs::remove_dir_all(case.path("..2026_1")).expect("removed");

@@ -9,7 +9,8 @@ use super::read::Stamp;
 use crate::config;
 use lb_core::Problem;
 use lb_core::problem::Severity;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -32,14 +33,30 @@ pub struct Found {
     pub stamp: Option<Stamp>,
 }
 
+/// Which names in a directory decide what is read.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Interest {
+    /// The directory is read, so every name may matter.
+    pub every: bool,
+    /// What symlinks lead to, and the root in its parent.
+    pub names: BTreeSet<OsString>,
+}
+
+impl Interest {
+    /// Whether a name may be that of a file that is read.
+    #[must_use]
+    pub fn in_file(&self, name: &OsStr) -> bool {
+        self.names.contains(name) || self.every && name.to_str().is_some_and(is_manifest)
+    }
+}
+
 /// What is in a directory.
 #[derive(Debug, Default)]
 pub struct Walked {
     /// Files, by path.
     pub files: Vec<Found>,
-    /// Every directory that decides what is read, behind symlinks: those that were read, and those that hold what a
-    /// symlink leads to.
-    pub directories: BTreeSet<PathBuf>,
+    /// Every directory that decides what is read, behind symlinks.
+    pub directories: BTreeMap<PathBuf, Interest>,
     /// What could not be read.
     pub problems: Vec<Problem>,
     /// Every directory could be read: what is not listed does not exist.
@@ -50,9 +67,7 @@ pub struct Walked {
 #[must_use]
 pub fn walk(root: &Path, limits: &config::Objects, known: impl Fn(&Path) -> bool) -> Walked {
     let mut walk = Walk { out: Walked { complete: true, ..Walked::default() }, seen: HashSet::new() };
-    if let Some(parent) = parent(root) {
-        walk.out.directories.insert(parent);
-    }
+    walk.name(root);
     walk.directory(root, 0);
     let mut walked = walk.out;
     walked.files.sort_by(|a, b| a.path.cmp(&b.path));
@@ -92,7 +107,7 @@ impl Walk {
         if self.seen.len() > DIRECTORIES_MAX {
             return self.too_many_directories(path);
         }
-        self.out.directories.insert(real.clone());
+        self.out.directories.entry(real.clone()).or_default().every = true;
         for entry in entries {
             match entry {
                 Ok(entry) => self.entry(path, &real, &entry, depth),
@@ -112,7 +127,7 @@ impl Walk {
         let link = entry.file_type().is_ok_and(|t| t.is_symlink());
         if link {
             real = fs::canonicalize(&path).unwrap_or(real);
-            self.out.directories.extend(parent(&real));
+            self.name(&real);
         }
         match fs::metadata(&path) {
             Ok(metadata) if metadata.is_dir() => self.subdirectory(&path, depth + 1),
@@ -123,6 +138,14 @@ impl Walk {
             Err(_) if is_manifest(&shown) && link => self.out.files.push(Found { path, real, stamp: None }),
             // Gone since it was listed, or nothing that is read.
             Err(_) | Ok(_) => {}
+        }
+    }
+
+    /// Takes an interest in one name in the directory that holds it.
+    fn name(&mut self, path: &Path) {
+        let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        if let (Ok(parent), Some(name)) = (fs::canonicalize(parent), path.file_name()) {
+            self.out.directories.entry(parent).or_default().names.insert(name.to_owned());
         }
     }
 
@@ -146,12 +169,6 @@ impl Walk {
         let remedy = "Put more files into fewer directories.";
         self.out.problems.push(file_problem(Severity::Fault, path, reason::TOO_MANY_FILES, message, remedy));
     }
-}
-
-/// The directory that holds a path, behind symlinks.
-fn parent(path: &Path) -> Option<PathBuf> {
-    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::canonicalize(parent).ok()
 }
 
 fn too_many_files(root: &Path, count: usize, max: usize) -> Problem {

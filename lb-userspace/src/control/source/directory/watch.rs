@@ -9,11 +9,12 @@ use super::super::super::reason;
 use super::super::super::store::Store;
 use super::{Directory, SETTLE, SourceError, file_problem};
 use crate::config;
-use inotify::{EventMask, Inotify, WatchDescriptor, WatchMask};
+use inotify::{Event, EventMask, Inotify, WatchDescriptor, WatchMask};
 use lb_core::Problem;
 use lb_core::problem::Severity;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
 use std::io::{self, PipeReader, PipeWriter};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -47,7 +48,8 @@ impl Drop for Watch {
 
 /// Reads a directory, calls `changed` once, and goes on calling it from a thread of its own.
 ///
-/// `changed` answers when the earliest certificate expires, seconds since 1970: it is called then, too.
+/// `changed` answers when the time alone will change what it made of the objects, seconds since 1970: it is called
+/// again then.
 ///
 /// # Errors
 /// [`SourceError`].
@@ -67,7 +69,7 @@ pub fn start(
         refused: HashMap::new(),
         writing: HashMap::new(),
         again: None,
-        expires_s: None,
+        stale_at_s: None,
         changed,
     };
     watcher.scan();
@@ -89,7 +91,7 @@ struct Watcher<F> {
     writing: HashMap<PathBuf, Instant>,
     /// When to scan although nothing was heard.
     again: Option<Instant>,
-    expires_s: Option<i64>,
+    stale_at_s: Option<i64>,
     changed: F,
 }
 
@@ -111,7 +113,7 @@ impl<F: FnMut(&Store, Vec<Problem>) -> Option<i64>> Watcher<F> {
                 rescan_at = now + RESCAN;
             }
             self.writing.retain(|_, until| *until > now);
-            if self.scan() || self.certificate_expired() {
+            if self.scan() || self.is_stale() {
                 self.tell();
             }
         }
@@ -137,12 +139,12 @@ impl<F: FnMut(&Store, Vec<Problem>) -> Option<i64>> Watcher<F> {
     fn tell(&mut self) {
         let mut problems = self.directory.problems();
         problems.extend(self.refused.iter().map(|(path, why)| not_watched(path, why)));
-        self.expires_s = (self.changed)(self.directory.store(), problems);
+        self.stale_at_s = (self.changed)(self.directory.store(), problems);
     }
 
-    fn certificate_expired(&self) -> bool {
+    fn is_stale(&self) -> bool {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.expires_s.is_some_and(|at| u64::try_from(at).is_ok_and(|at| now.as_secs() > at))
+        self.stale_at_s.is_some_and(|at| u64::try_from(at).is_ok_and(|at| now.as_secs() >= at))
     }
 
     /// Watches what is not watched yet and lets go of the rest. Answers whether a watch was added.
@@ -150,17 +152,17 @@ impl<F: FnMut(&Store, Vec<Problem>) -> Option<i64>> Watcher<F> {
         let wanted = self.directory.directories();
         let mut watches = self.inotify.watches();
         self.watched.retain(|descriptor, path| {
-            let keep = wanted.contains(path);
+            let keep = wanted.contains_key(path);
             if !keep {
                 // Fails only when the directory is gone, and the watch with it.
                 let _ = watches.remove(descriptor.clone());
             }
             keep
         });
-        self.refused.retain(|path, _| wanted.contains(path));
+        self.refused.retain(|path, _| wanted.contains_key(path));
         let mut added = false;
-        let watched: std::collections::HashSet<&PathBuf> = self.watched.values().collect();
-        let new: Vec<PathBuf> = wanted.iter().filter(|path| !watched.contains(path)).cloned().collect();
+        let watched: HashSet<&PathBuf> = self.watched.values().collect();
+        let new: Vec<PathBuf> = wanted.keys().filter(|path| !watched.contains(path)).cloned().collect();
         for path in new {
             match watches.add(&path, mask()) {
                 Ok(descriptor) => {
@@ -184,35 +186,42 @@ impl<F: FnMut(&Store, Vec<Problem>) -> Option<i64>> Watcher<F> {
             let events = match self.inotify.read_events(&mut buffer) {
                 Ok(events) => events,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                // WouldBlock: everything has been read. Anything else: the next rescan sees what was missed.
-                Err(_) => return look,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return look,
+                // Not expected; a pause, so that the thread cannot spin, and a scan for what was missed.
+                Err(_) => {
+                    thread::sleep(SETTLE);
+                    return true;
+                }
             };
-            let now = Instant::now();
             for event in events {
-                if event.mask.intersects(EventMask::IGNORED | EventMask::MOVE_SELF | EventMask::DELETE_SELF) {
-                    self.watched.remove(&event.wd);
-                    look = true;
-                    continue;
-                }
-                let path = self.watched.get(&event.wd).zip(event.name).map(|(directory, name)| directory.join(name));
-                let Some(path) = path else {
-                    // A queue overflow, or an event of a watch that was let go.
-                    look = true;
-                    continue;
-                };
-                if event.mask.intersects(EventMask::MODIFY | EventMask::CREATE)
-                    && !event.mask.contains(EventMask::ISDIR)
-                {
-                    self.writing.insert(path, now + SETTLE);
-                    look |= event.mask.contains(EventMask::CREATE);
-                } else {
-                    if !event.mask.contains(EventMask::ATTRIB) {
-                        self.writing.remove(&path);
-                    }
-                    look = true;
-                }
+                look |= self.event(&event);
             }
         }
+    }
+
+    /// Takes in one event. Answers whether it is time to scan.
+    fn event(&mut self, event: &Event<&OsStr>) -> bool {
+        if event.mask.intersects(EventMask::IGNORED | EventMask::MOVE_SELF | EventMask::DELETE_SELF) {
+            self.watched.remove(&event.wd);
+            return true;
+        }
+        let Some((directory, name)) = self.watched.get(&event.wd).zip(event.name) else {
+            // A queue overflow, or an event of a watch that was let go.
+            return true;
+        };
+        let interest = self.directory.directories().get(directory);
+        let file = interest.is_some_and(|interest| interest.in_file(name));
+        if !file && !interest.is_some_and(|interest| interest.every) {
+            return false;
+        }
+        let path = directory.join(name);
+        let written = event.mask.intersects(EventMask::MODIFY | EventMask::CREATE);
+        if written && file && !event.mask.contains(EventMask::ISDIR) {
+            self.writing.insert(path, Instant::now() + SETTLE);
+        } else if !written && !event.mask.contains(EventMask::ATTRIB) {
+            self.writing.remove(&path);
+        }
+        !event.mask.contains(EventMask::MODIFY)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Tests of reading manifests: objects with their lines, and problems.
+//! Texts of files, the objects that are read from them, and the Problems with line and field.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Tests of watching: every way in which a directory changes is noticed.
+//! Watching real directories: which states are told, in which order, and which are never seen.
 
 use super::*;
 use std::fs;
