@@ -72,6 +72,6 @@ fn a_certificate_is_swapped_without_breaking_an_open_connection() {
     agent.wait_until("the default certificate is shown", |_| shown(&lab, Some("site.test")) != new.der);
     assert_eq!(open.get("site.test", "/").expect("GET on the open connection").status, 200);
     let problems = agent.json(&["problems"]).to_string();
-    assert!(problems.contains("\"site\""), "the broken Secret is named: {problems}");
+    assert!(problems.contains("Secret default/site"), "the broken Secret is named: {problems}");
     agent.stop();
 }
