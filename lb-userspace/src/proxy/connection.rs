@@ -82,7 +82,8 @@ impl Connection {
             match after {
                 After::KeepAlive => {}
                 After::Close => {
-                    self.close(0).await;
+                    let unread = if self.input.is_empty() { 0 } else { LINGER_BYTES_MAX };
+                    self.close(unread).await;
                     break;
                 }
                 After::Linger => {

@@ -6,7 +6,6 @@
 use super::body::Length;
 use super::head::name::{self, Name};
 use super::head::request::Request;
-use std::io::Write;
 use std::net::SocketAddr;
 
 /// Longest request id of a client that is passed on, bytes: four times ours.
@@ -81,7 +80,7 @@ pub fn write_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
 
 /// Writes `Content-Length`.
 pub fn write_length(out: &mut Vec<u8>, size: u64) {
-    write!(out, "Content-Length: {size}\r\n").expect("writing to memory does not fail");
+    write_field(out, "Content-Length", itoa::Buffer::new().format(size).as_bytes());
 }
 
 #[cfg(test)]

@@ -29,6 +29,8 @@ use tokio_rustls::TlsAcceptor;
 const SWEEP_TICKS: u64 = 10;
 /// Wait after a failed accept (out of descriptors, usually), milliseconds, so that it does not spin.
 const ACCEPT_PAUSE_MS: u64 = 20;
+/// How long a listener that is told to stop still looks for connections that wait, milliseconds.
+const STOP_LOOK_MS: u64 = 2;
 /// How often a draining worker looks whether its connections are done, milliseconds.
 const DRAIN_LOOK_MS: u64 = 10;
 
@@ -199,8 +201,18 @@ impl Worker {
                     tracing::warn!(%served, %error, "cannot accept a connection");
                     tokio::time::sleep(Duration::from_millis(ACCEPT_PAUSE_MS)).await;
                 }
-                None => return,
+                None => break,
             }
+        }
+        // The poller may not have told yet of what came last: let it look once more.
+        tokio::time::sleep(Duration::from_millis(STOP_LOOK_MS)).await;
+        while let Some(Ok((tcp, peer))) = poll_fn(|cx| match socket.poll_accept(cx) {
+            Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
+            Poll::Pending => Poll::Ready(None),
+        })
+        .await
+        {
+            self.admit(tcp, peer, served, protocol);
         }
     }
 
