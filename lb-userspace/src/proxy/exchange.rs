@@ -13,14 +13,13 @@ use super::head::{self, Bad, Version};
 use super::record::Record;
 use super::relay::Failure;
 use super::respond::{self, Asked, Own};
-use crate::publish::Published;
+use super::worker::Serving;
 use lb_core::filter::{self, Verdict};
 use lb_core::model::route::Target;
 use lb_core::model::{Policy, Route, ServiceId, host};
 use lb_core::route::{Match, path};
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
@@ -50,7 +49,7 @@ enum Plan {
 /// A request on its way to a service.
 pub struct Forward {
     /// What served when it was routed.
-    pub published: Rc<Arc<Published>>,
+    pub published: Rc<Serving>,
     /// Where it goes.
     pub service: ServiceId,
     /// Limits of its route.
@@ -122,7 +121,7 @@ fn plan(conn: &Connection, head_bytes: usize, scratch: &mut Scratch, record: &mu
         Ok(path) => path,
         Err(bad) => return Plan::Refuse(bad.into()),
     };
-    let published = worker.published();
+    let published = worker.serving();
     let answer = |own| Plan::Answer(own, asked, request.length);
     let route = match published.snapshot.routes.find(&host, &path) {
         Match::Rule(_, route) | Match::Default(_, route) => route,
@@ -150,7 +149,7 @@ fn plan(conn: &Connection, head_bytes: usize, scratch: &mut Scratch, record: &mu
 }
 
 fn forward(
-    published: Rc<Arc<Published>>,
+    published: Rc<Serving>,
     service: ServiceId,
     route: &Route,
     request: &Request<'_, '_>,
@@ -178,7 +177,7 @@ async fn pass(conn: &mut Connection, scratch: &mut Scratch, forward: &Forward, r
     loop {
         let mut link = match reach(conn, forward, again, record).await {
             Ok(link) => link,
-            Err(own) => return give_up(conn, scratch, forward.asked, own, record).await,
+            Err(own) => return give_up(conn, scratch, forward, own, record).await,
         };
         match converse(conn, scratch, forward, &mut link, record).await {
             Conversation::Over(after, reusable) => {
@@ -191,7 +190,7 @@ async fn pass(conn: &mut Connection, scratch: &mut Scratch, forward: &Forward, r
                 scratch.up.replay();
                 again = Some(link.endpoint);
             }
-            Conversation::Failed(failure) => return fail(conn, scratch, forward.asked, &failure, record).await,
+            Conversation::Failed(failure) => return fail(conn, scratch, forward, &failure, record).await,
         }
     }
 }
@@ -200,7 +199,7 @@ async fn pass(conn: &mut Connection, scratch: &mut Scratch, forward: &Forward, r
 async fn fail(
     conn: &mut Connection,
     scratch: &mut Scratch,
-    asked: Asked,
+    forward: &Forward,
     failure: &Failure,
     record: &mut Record,
 ) -> After {
@@ -225,13 +224,21 @@ async fn fail(
             Own::error(502, failure.word(), &format!("the endpoint sent a malformed response: {bad}"))
         }
     };
-    give_up(conn, scratch, asked, own, record).await
+    give_up(conn, scratch, forward, own, record).await
 }
 
 /// Answers in place of an endpoint. The connection lives on only when the whole request was read.
-async fn give_up(conn: &mut Connection, scratch: &mut Scratch, asked: Asked, own: Own, record: &mut Record) -> After {
-    let keep_alive = asked.keep_alive && scratch.up.is_ended();
-    answer(conn, scratch, &own, Asked { keep_alive, ..asked }, record).await
+async fn give_up(
+    conn: &mut Connection,
+    scratch: &mut Scratch,
+    forward: &Forward,
+    own: Own,
+    record: &mut Record,
+) -> After {
+    let up = &scratch.up;
+    let read = up.is_ended() || (up.taken() == 0 && skip_body(conn, forward.length));
+    let asked = Asked { keep_alive: forward.asked.keep_alive && read, ..forward.asked };
+    answer(conn, scratch, &own, asked, record).await
 }
 
 async fn refused(conn: &mut Connection, scratch: &mut Scratch, bad: &Bad, record: &mut Record) -> After {

@@ -16,6 +16,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -79,11 +80,24 @@ pub struct Worker {
     /// No request may follow the one at work.
     pub draining: Cell<bool>,
     reader: RefCell<Reader>,
-    published: RefCell<Rc<Arc<Published>>>,
+    serving: RefCell<Rc<Serving>>,
     swept: RefCell<(u64, HashSet<SocketAddr>)>,
     random: RefCell<fastrand::Rng>,
     connections: Cell<usize>,
     tls: TlsAcceptor,
+}
+
+/// What serves, as requests of one worker hold it: they count in the worker's own memory, so that cores do not fight
+/// over one counter.
+#[derive(Debug)]
+pub struct Serving(Arc<Published>);
+
+impl Deref for Serving {
+    type Target = Published;
+
+    fn deref(&self) -> &Published {
+        &self.0
+    }
 }
 
 /// 32 hexadecimal digits.
@@ -123,7 +137,7 @@ pub async fn run(
 impl Worker {
     fn new(mut parts: Parts) -> Rc<Self> {
         let clock = Clock::new();
-        let published = Rc::new(parts.reader.load().clone());
+        let serving = Rc::new(Serving(parts.reader.load().clone()));
         Rc::new(Self {
             pool: Pool::new(clock.clone(), parts.counters.clone(), &parts.limits),
             limits: parts.limits,
@@ -133,7 +147,7 @@ impl Worker {
             buffers: Store::default(),
             draining: Cell::new(false),
             reader: RefCell::new(parts.reader),
-            published: RefCell::new(published),
+            serving: RefCell::new(serving),
             swept: RefCell::default(),
             random: RefCell::new(fastrand::Rng::with_seed(parts.seed)),
             connections: Cell::new(0),
@@ -141,13 +155,13 @@ impl Worker {
         })
     }
 
-    /// What serves now. The count of readers is the worker's own, so that cores do not fight for it.
-    pub fn published(&self) -> Rc<Arc<Published>> {
+    /// What serves now.
+    pub fn serving(&self) -> Rc<Serving> {
         let mut reader = self.reader.borrow_mut();
         let newest = reader.load();
-        let mut held = self.published.borrow_mut();
-        if !Arc::ptr_eq(newest, &held) {
-            *held = Rc::new(newest.clone());
+        let mut held = self.serving.borrow_mut();
+        if !Arc::ptr_eq(newest, &held.0) {
+            *held = Rc::new(Serving(newest.clone()));
         }
         held.clone()
     }
@@ -172,7 +186,7 @@ impl Worker {
             return;
         }
         // Also lets go of an old Snapshot when no request comes.
-        let published = self.published();
+        let published = self.serving();
         let (version, eligible) = &mut *self.swept.borrow_mut();
         if *version != published.snapshot.version {
             *version = published.snapshot.version;
