@@ -29,7 +29,7 @@ use tokio_rustls::TlsAcceptor;
 /// Ticks of the clock between two sweeps of the pool: a second.
 const SWEEP_TICKS: u64 = 10;
 /// Wait after a failed accept (out of descriptors, usually), milliseconds, so that it does not spin.
-const ACCEPT_PAUSE_MS: u64 = 20;
+const ACCEPT_PAUSE_MS: u64 = 100;
 /// How long a listener that is told to stop still looks for connections that wait, milliseconds.
 const STOP_LOOK_MS: u64 = 2;
 /// How often a draining worker looks whether its connections are done, milliseconds.
