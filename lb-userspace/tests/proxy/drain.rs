@@ -24,8 +24,8 @@ fn requests_in_work_finish_and_idle_connections_close() {
     assert_eq!((response.text(), response.field("connection")), ("late", Some("close")));
     assert!(busy.is_closed());
     let start = Instant::now();
-    assert_eq!(proxy.drain(Duration::from_secs(5)), 0);
-    assert!(start.elapsed() < Duration::from_secs(2));
+    assert_eq!(proxy.drain(Duration::from_secs(30)), 0);
+    assert!(start.elapsed() < Duration::from_secs(10), "it waited for nothing");
 }
 
 #[test]

@@ -129,7 +129,7 @@ fn a_backend_that_does_not_answer_in_time_is_504() {
     let rig = with_policy(backend.address, Policy { read_idle_ms_max: 200, ..Policy::default() });
     let (mut client, start) = (rig.connect(), Instant::now());
     assert_eq!(client.get("/").status, 504);
-    assert!((200..2_000).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
+    assert!((200..8_000).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn idle_connections_are_bounded_in_number_and_time_and_leave_with_their_endpoint
     let backend = Backend::echo();
     let rig = Rig::limited(&[backend.address], |l| {
         l.pool_idle_max = 2;
-        l.pool_idle_ms_max = 1_500;
+        l.pool_idle_ms_max = 4_000;
     });
     let idle = || rig.counters.upstream_idle.get();
     let mut clients: Vec<_> = (0..5).map(|_| rig.connect()).collect();
@@ -184,15 +184,17 @@ fn idle_connections_are_bounded_in_number_and_time_and_leave_with_their_endpoint
     for client in &mut clients {
         assert_eq!(client.response().status, 200);
     }
-    assert_eq!((slow.connections(), idle()), (5, 2));
+    // A connection is kept a moment after the client has its response.
+    eventually("two idle ones", || rig.counters.requests_active.get() == 0 && idle() == 2);
+    assert_eq!(slow.connections(), 5);
     eventually("expiry", || idle() == 0);
     rig.publisher.publish(snapshot(&[backend.address]));
     let start = Instant::now();
     assert_eq!(clients[0].get("/").status, 200);
-    assert_eq!(idle(), 1);
+    eventually("one idle one", || idle() == 1);
     rig.publisher.publish(snapshot(&[slow.address]));
     eventually("the sweep", || idle() == 0);
-    assert!(start.elapsed() < Duration::from_millis(1_450), "it expired rather than left");
+    assert!(start.elapsed() < Duration::from_millis(3_900), "it expired rather than left");
 }
 
 #[test]

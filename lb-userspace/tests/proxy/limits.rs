@@ -13,7 +13,7 @@ fn a_slow_head_is_408() {
     client.send(b"GET / HT");
     let response = client.response();
     assert_eq!(response.status, 408);
-    assert!((300..2_000).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
+    assert!((300..8_000).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
 }
 
 #[test]
@@ -98,13 +98,15 @@ fn endless() -> (Backend, Arc<AtomicUsize>) {
 #[test]
 fn a_client_that_does_not_read_stops_the_backend_and_is_cut_in_the_end() {
     let (backend, sent) = endless();
-    let rig = Rig::limited(&[backend.address], |l| l.write_idle_ms_max = 1_500);
+    let rig = Rig::limited(&[backend.address], |l| l.write_idle_ms_max = 3_000);
     let mut client = rig.connect();
     client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-    std::thread::sleep(Duration::from_millis(700));
-    let before = sent.load(Ordering::Relaxed);
-    std::thread::sleep(Duration::from_millis(300));
-    assert_eq!(sent.load(Ordering::Relaxed), before, "it still takes bytes that nobody reads");
+    let mut before = 0;
+    eventually("the backend stops", || {
+        std::thread::sleep(Duration::from_millis(300));
+        let now = sent.load(Ordering::Relaxed);
+        std::mem::replace(&mut before, now) == now && now > 0
+    });
     // Two socket pairs at the kernel's limits (4 MB to send, 6 MB to receive, each), and 64 KB of ours.
     assert!(before < 24 * 1024 * 1024, "{before} bytes are held");
     eventually("the cut", || rig.counters.connections_active.get() == 0);
