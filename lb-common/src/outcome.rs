@@ -1,0 +1,72 @@
+//! What can become of a packet in our programs: one enum a program, each case counted.
+//!
+//! Owns: the cases, their counter indexes, and the names under which metrics and documents know them.
+//! Goes in: nothing. Comes out: an index for the kernel, a name for userspace.
+//! Does not do: the verdict. An entry point in `lb-ebpf` turns an outcome into an action by an exhaustive `match`.
+
+/// What the socket look-up decided about one packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "an outcome decides what happens to the packet"]
+#[repr(u32)]
+pub enum LookupOutcome {
+    /// Given to our listener.
+    Steered = 0,
+    /// Not TCP; looked up as without us.
+    PassedProtocol = 1,
+    /// No listener for its address and port; looked up as without us.
+    PassedAddress = 2,
+    /// An IPv4 packet for a wildcard `[::]` whose socket takes only IPv6; looked up as without us.
+    PassedFamily = 3,
+    /// A program that ran before ours in this network namespace chose a socket; its choice stands.
+    Taken = 4,
+    /// We serve the address, but the socket is closed, so the connection is refused.
+    SocketGone = 5,
+    /// We serve the address, but the kernel would not take the socket, so the connection is refused.
+    AssignFailed = 6,
+}
+
+impl LookupOutcome {
+    /// Every case, in the order of the counter indexes.
+    pub const ALL: [Self; 7] = [
+        Self::Steered,
+        Self::PassedProtocol,
+        Self::PassedAddress,
+        Self::PassedFamily,
+        Self::Taken,
+        Self::SocketGone,
+        Self::AssignFailed,
+    ];
+
+    /// Index into the map [`COUNTERS`](crate::maps::COUNTERS).
+    #[inline(always)]
+    #[must_use]
+    pub const fn index(self) -> u32 {
+        self as u32
+    }
+
+    /// The name in metrics, commands and documents.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Steered => "steered",
+            Self::PassedProtocol => "passed_protocol",
+            Self::PassedAddress => "passed_address",
+            Self::PassedFamily => "passed_family",
+            Self::Taken => "taken",
+            Self::SocketGone => "socket_gone",
+            Self::AssignFailed => "assign_failed",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::LookupOutcome;
+
+    #[test]
+    fn indexes_count_up_in_the_order_of_all() {
+        for (index, outcome) in LookupOutcome::ALL.into_iter().enumerate() {
+            assert_eq!(outcome.index() as usize, index, "{}", outcome.name());
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! The file system in which kernel objects have names.
+//!
+//! Owns: finding and mounting it. Goes in: the directory for pins. Comes out: that directory, on a bpffs.
+//! Does not do: unmounting (others may use it), pins.
+
+use super::Unavailable;
+use nix::mount::{MsFlags, mount};
+use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+use std::io;
+use std::path::Path;
+
+/// Where Linux distributions mount it.
+const STANDARD: &str = "/sys/fs/bpf";
+
+/// Makes `pin_dir` a directory on a bpffs; mounts one where there is none.
+pub(super) fn ensure(pin_dir: &Path) -> Result<(), Unavailable> {
+    let existing = pin_dir.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("/"));
+    if !is_bpffs(existing) {
+        let mount_point = if pin_dir.starts_with(STANDARD) { Path::new(STANDARD) } else { pin_dir };
+        mount_at(mount_point)?;
+    }
+    std::fs::create_dir_all(pin_dir).map_err(|source| fault(pin_dir, source))
+}
+
+/// Whether a path lies on a bpffs; a path that cannot be looked at does not.
+pub(super) fn is_bpffs(path: &Path) -> bool {
+    statfs(path).is_ok_and(|fs| fs.filesystem_type() == BPF_FS_MAGIC)
+}
+
+fn mount_at(path: &Path) -> Result<(), Unavailable> {
+    std::fs::create_dir_all(path).map_err(|source| fault(path, source))?;
+    // Only root may reach our pins: whoever can write the maps can take connections over.
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    mount(Some("bpf"), path, Some("bpf"), flags, Some("mode=0700")).map_err(|errno| fault(path, errno.into()))?;
+    tracing::info!(path = %path.display(), "mounted a bpffs");
+    Ok(())
+}
+
+fn fault(path: &Path, source: io::Error) -> Unavailable {
+    match source.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => {
+            Unavailable::NoPrivilege { action: format!("use or mount a bpffs at {}", path.display()), source }
+        }
+        _ => Unavailable::Bpffs { path: path.to_owned(), source },
+    }
+}

@@ -1,0 +1,74 @@
+//! The eBPF object that this binary carries, and loading it.
+//!
+//! Owns: the bytes (`build.rs` finds them) and the hand-over to aya. Goes in: pins of maps that exist already.
+//! Comes out: the loaded program and its maps. Does not do: attaching, pinning what is new.
+
+use super::Unavailable;
+use aya::maps::{HashMap, Map, MapData, PerCpuArray, SockMap};
+use aya::programs::SkLookup;
+use aya::{Ebpf, EbpfError, EbpfLoader};
+use lb_common::lookup::{Listener, ListenerKey};
+use lb_common::maps;
+use std::io;
+use std::path::Path;
+
+/// Empty when the binary was built without `cargo xtask build`.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lb-ebpf.o"));
+
+/// The eBPF object that this binary carries.
+///
+/// # Errors
+///
+/// [`Unavailable::ObjectMissing`].
+pub fn object() -> Result<&'static [u8], Unavailable> {
+    if OBJECT.is_empty() { Err(Unavailable::ObjectMissing) } else { Ok(OBJECT) }
+}
+
+/// A loaded object.
+pub(super) struct Loaded {
+    /// Holds the program and the ring of log records.
+    pub ebpf: Ebpf,
+    pub maps: Maps,
+}
+
+/// The maps, typed.
+pub(super) struct Maps {
+    pub listeners: HashMap<MapData, ListenerKey, Listener>,
+    pub sockets: SockMap<MapData>,
+    pub counters: PerCpuArray<MapData, u64>,
+}
+
+/// Loads the object into the kernel. Maps that are pinned in `pins` are used, others are made and pinned there.
+pub(super) fn load(object: &[u8], pins: &Path) -> Result<Loaded, Unavailable> {
+    let mut loader = EbpfLoader::new();
+    for name in [maps::LISTENERS, maps::SOCKETS, maps::COUNTERS, maps::LOGS] {
+        loader.map_pin_path(name, pins.join(name));
+    }
+    let mut ebpf = loader.load(object).map_err(|e| Unavailable::from_aya("make maps", e))?;
+    program(&mut ebpf)?.load().map_err(|e| Unavailable::from_aya("load a program", e))?;
+    let maps = Maps {
+        listeners: typed(take(&mut ebpf, maps::LISTENERS)?)?,
+        sockets: typed(take(&mut ebpf, maps::SOCKETS)?)?,
+        counters: typed(take(&mut ebpf, maps::COUNTERS)?)?,
+    };
+    Ok(Loaded { ebpf, maps })
+}
+
+/// The program of a loaded object.
+pub(super) fn program(ebpf: &mut Ebpf) -> Result<&mut SkLookup, Unavailable> {
+    let program = ebpf.program_mut(maps::LOOKUP_PROGRAM).ok_or_else(|| absent(maps::LOOKUP_PROGRAM))?;
+    program.try_into().map_err(|e| Unavailable::from_aya("load a program", EbpfError::ProgramError(e)))
+}
+
+fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map, Unavailable> {
+    ebpf.take_map(name).ok_or_else(|| absent(name))
+}
+
+fn typed<T: TryFrom<Map, Error = aya::maps::MapError>>(map: Map) -> Result<T, Unavailable> {
+    T::try_from(map).map_err(|e| Unavailable::from_aya("use a map", e))
+}
+
+fn absent(name: &str) -> Unavailable {
+    let source = io::Error::new(io::ErrorKind::NotFound, format!("{name} is not in the eBPF object"));
+    Unavailable::Failed { action: "use the eBPF object".to_owned(), source }
+}

@@ -1,0 +1,226 @@
+//! `cargo xtask setup`: finds what building and testing need, and installs what is missing.
+//!
+//! Owns: the list of needs, each with its reason, and the choice of the compiler for eBPF. Goes in: the machine.
+//! Comes out: a line for each need; with `--check` nothing is changed and a missing need is an error.
+//! Does not do: changing the user's own tool chain. Debian's `rustc-web` puts a second `rustc` into `/usr/bin`, which
+//! only the eBPF build uses, by its full path.
+
+use anyhow::{Context, Result, bail, ensure};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// What a need is satisfied by.
+enum Need {
+    /// A program on the path (or in `/sbin`), and the Debian package that brings it.
+    Program(&'static str, &'static str),
+    /// A component of the user's own Rust tool chain, by the program that it brings.
+    Component(&'static str, &'static str),
+    /// A `rustc` that can build `core` for `bpfel-unknown-none`.
+    EbpfCompiler,
+    /// The linker of the eBPF build.
+    EbpfLinker,
+}
+
+/// Everything that is needed, with the reason.
+const NEEDS: &[(Need, &str)] = &[
+    (Need::Component("cargo-fmt", "rustfmt"), "`cargo xtask test` checks the format"),
+    (Need::Component("cargo-clippy", "clippy"), "`cargo xtask test` checks lints"),
+    (Need::Program("cc", "gcc"), "links the binaries"),
+    (Need::EbpfCompiler, "compiles `core` and our programs for the kernel"),
+    (Need::EbpfLinker, "links our programs for the kernel"),
+    (Need::Program("ip", "iproute2"), "network namespaces of the demo and the tests"),
+    (Need::Program("iptables", "iptables"), "packet loss in the tests"),
+    (Need::Program("curl", "curl"), "requests of the demo that you can repeat by hand"),
+    (Need::Program("qemu-system-x86_64", "qemu-system-x86"), "`cargo xtask vm` boots other kernels"),
+    (Need::Program("busybox", "busybox-static"), "the shell of those virtual machines, linked statically"),
+    (Need::Program("cpio", "cpio"), "packs their initial file system"),
+    (Need::Program("xz", "xz-utils"), "unpacks their kernel modules"),
+    (Need::Program("strip", "binutils"), "keeps their initial file system small"),
+];
+
+/// The linker's version: 0.11 and later want LLVM 23, and the tool chains here have 22.
+const LINKER_VERSION: &str = "0.10.3";
+
+/// How the eBPF crate is compiled on this machine.
+pub enum EbpfToolChain {
+    /// The user's rustup nightly with the component `rust-src`.
+    Nightly,
+    /// Debian's `rustc-web` with `rust-web-src`, by its path.
+    Debian(PathBuf),
+}
+
+impl EbpfToolChain {
+    /// Makes `cargo` compile with this tool chain.
+    pub fn apply(&self, cargo: &mut Command) {
+        match self {
+            Self::Nightly => cargo.env("RUSTUP_TOOLCHAIN", "nightly").env_remove("RUSTC"),
+            // The crate is `no_std` and needs `-Z build-std`, which a stable compiler takes only with this variable.
+            Self::Debian(rustc) => cargo.env("RUSTC", rustc).env("RUSTC_BOOTSTRAP", "1"),
+        };
+    }
+}
+
+/// Finds or installs everything; with `check` only reports, and fails when something is missing.
+pub fn run(check: bool) -> Result<()> {
+    let missing: Vec<_> = NEEDS.iter().filter(|(need, why)| !report(need, why)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if check {
+        bail!("{} missing; `cargo xtask setup` installs what it can", missing.len());
+    }
+    let packages: Vec<&str> = missing.iter().flat_map(|(need, _)| need.packages()).collect();
+    install_packages(&packages)?;
+    for (need, _) in &missing {
+        need.install()?;
+    }
+    let still: Vec<String> = missing.iter().filter(|(n, _)| n.found().is_none()).map(|(n, _)| n.name()).collect();
+    ensure!(still.is_empty(), "installed, but still missing: {}", still.join(", "));
+    println!("everything is there");
+    Ok(())
+}
+
+/// As [`run`] for other verbs: silent when everything is there.
+pub fn run_quietly() -> Result<()> {
+    if NEEDS.iter().all(|(need, _)| need.found().is_some()) { Ok(()) } else { run(false) }
+}
+
+/// The compiler for eBPF: a user's nightly with `rust-src` first, else Debian's.
+pub fn ebpf_tool_chain() -> Result<EbpfToolChain> {
+    find_ebpf_tool_chain().context("no compiler for eBPF here: run `cargo xtask setup`")
+}
+
+/// Prints one line; answers whether the need is satisfied.
+fn report(need: &Need, why: &str) -> bool {
+    match need.found() {
+        Some(found) => println!("  ok       {:<20} {found}", need.name()),
+        None => println!("  missing  {:<20} {why}", need.name()),
+    }
+    need.found().is_some()
+}
+
+impl Need {
+    fn name(&self) -> String {
+        match self {
+            Self::Program(program, _) => (*program).to_owned(),
+            Self::Component(_, component) => (*component).to_owned(),
+            Self::EbpfCompiler => "eBPF compiler".to_owned(),
+            Self::EbpfLinker => format!("bpf-linker {LINKER_VERSION}"),
+        }
+    }
+
+    /// Where it was found.
+    fn found(&self) -> Option<String> {
+        match self {
+            Self::Program(program, _) | Self::Component(program, _) => find(program).map(|p| p.display().to_string()),
+            Self::EbpfCompiler => find_ebpf_tool_chain().map(|chain| match chain {
+                EbpfToolChain::Nightly => "rustup's nightly with rust-src".to_owned(),
+                EbpfToolChain::Debian(rustc) => format!("{} with rust-web-src", rustc.display()),
+            }),
+            Self::EbpfLinker => {
+                let linker = find("bpf-linker")?;
+                // The version is read from cargo's records: starting the linker would load LLVM.
+                installed_version(&linker).is_none_or(|v| v == LINKER_VERSION).then(|| linker.display().to_string())
+            }
+        }
+    }
+
+    fn packages(&self) -> Vec<&'static str> {
+        match self {
+            Self::Program("cc", _) => vec!["gcc", "libc6-dev"],
+            Self::Program(_, package) => vec![package],
+            Self::EbpfCompiler => vec!["rustc-web", "rust-web-src"],
+            Self::Component(..) | Self::EbpfLinker => Vec::new(),
+        }
+    }
+
+    /// Installs what is not a Debian package.
+    fn install(&self) -> Result<()> {
+        match self {
+            Self::Component(_, component) => run_aloud("rustup", &["component", "add", component]),
+            Self::EbpfLinker => {
+                run_aloud("cargo", &["install", "bpf-linker", "--version", LINKER_VERSION, "--locked", "--force"])
+            }
+            Self::Program(..) | Self::EbpfCompiler => Ok(()),
+        }
+    }
+}
+
+/// Installs Debian packages, or says which command does.
+fn install_packages(packages: &[&str]) -> Result<()> {
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let command = format!("apt-get install --yes --no-install-recommends {}", packages.join(" "));
+    ensure!(find("apt-get").is_some(), "this is not Debian: install what its packages `{}` hold", packages.join(" "));
+    ensure!(is_root(), "installing packages needs root; run: sudo {command}");
+    run_aloud("apt-get", &["update"])?;
+    let words: Vec<&str> = command.split(' ').skip(1).collect();
+    run_aloud("apt-get", &words)
+}
+
+/// Says what is run, then runs it.
+fn run_aloud(program: &str, args: &[&str]) -> Result<()> {
+    println!("+ {program} {}", args.join(" "));
+    let status = Command::new(program)
+        .args(args)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .stdin(Stdio::null())
+        .status()
+        .with_context(|| format!("cannot start {program}"))?;
+    ensure!(status.success(), "`{program} {}` failed", args.join(" "));
+    Ok(())
+}
+
+fn find_ebpf_tool_chain() -> Option<EbpfToolChain> {
+    if nightly_has_source() {
+        return Some(EbpfToolChain::Nightly);
+    }
+    let rustc = Path::new("/usr/bin/rustc");
+    let source = Command::new(rustc).args(["--print", "sysroot"]).stderr(Stdio::null()).output().ok()?;
+    let sysroot = String::from_utf8(source.stdout).ok()?;
+    has_source(Path::new(sysroot.trim())).then(|| EbpfToolChain::Debian(rustc.to_owned()))
+}
+
+/// Looks at rustup's directory instead of asking rustup, which takes a second and may download.
+fn nightly_has_source() -> bool {
+    let home = std::env::var_os("RUSTUP_HOME").map(PathBuf::from).or_else(|| {
+        let home = std::env::var_os("HOME")?;
+        Some(Path::new(&home).join(".rustup"))
+    });
+    let Some(tool_chains) = home.and_then(|home| std::fs::read_dir(home.join("toolchains")).ok()) else {
+        return false;
+    };
+    tool_chains
+        .flatten()
+        .any(|entry| entry.file_name().to_string_lossy().starts_with("nightly-") && has_source(&entry.path()))
+}
+
+fn has_source(sysroot: &Path) -> bool {
+    sysroot.join("lib/rustlib/src/rust/library/core/Cargo.toml").exists()
+}
+
+/// Finds a program on the path, in `/sbin`, or where cargo installs.
+pub fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let cargo_bin = std::env::var_os("HOME").map(|home| Path::new(&home).join(".cargo/bin"));
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(PathBuf::from))
+        .chain(cargo_bin)
+        .map(|dir| dir.join(program))
+        .find(|file| file.is_file())
+}
+
+/// The version that cargo noted when it installed a program; nothing when it was installed otherwise.
+fn installed_version(program: &Path) -> Option<String> {
+    let records = std::fs::read_to_string(program.parent()?.parent()?.join(".crates.toml")).ok()?;
+    let name = program.file_name()?.to_str()?;
+    let line = records.lines().find(|line| line.trim_start_matches('"').starts_with(&format!("{name} ")))?;
+    line.split(' ').nth(1).map(str::to_owned)
+}
+
+/// `/proc/self` belongs to who runs us.
+fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/proc/self").is_ok_and(|meta| meta.uid() == 0)
+}
