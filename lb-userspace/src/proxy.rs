@@ -9,6 +9,7 @@ mod buffer;
 mod client;
 mod clock;
 mod connection;
+mod conversation;
 mod exchange;
 mod flow;
 mod forwarded;

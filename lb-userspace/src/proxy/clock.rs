@@ -124,7 +124,9 @@ impl Deadline {
 
 impl Drop for Deadline {
     fn drop(&mut self) {
-        self.clock.entries.borrow_mut().try_remove(self.key);
+        // The waker goes after the borrow has ended: it may be the last hold on its task.
+        let entry = self.clock.entries.borrow_mut().try_remove(self.key);
+        drop(entry);
     }
 }
 

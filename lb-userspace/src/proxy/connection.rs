@@ -82,7 +82,8 @@ impl Connection {
             match after {
                 After::KeepAlive => {}
                 After::Close => {
-                    self.close(0).await;
+                    let unread = if self.input.is_empty() { 0 } else { LINGER_BYTES_MAX };
+                    self.close(unread).await;
                     break;
                 }
                 After::Linger => {
@@ -111,6 +112,9 @@ impl Connection {
             let empty = if scanned == 0 { lexical::leading_empty_lines(self.input.filled()) } else { 0 };
             self.input.consume(empty);
             skipped += empty;
+            if skipped > EMPTY_LINES_BYTES_MAX {
+                return Next::Refused { bad: Bad::RequestLine, started: begun.unwrap_or_else(Instant::now) };
+            }
             if !self.input.is_empty() {
                 let started = *begun.get_or_insert_with(|| {
                     self.deadline.set(self.worker.limits.head_ms_max);
@@ -119,13 +123,10 @@ impl Connection {
                 let head = self.input.filled();
                 match lexical::head_end(head, &mut scanned) {
                     Ok(Some(bytes)) if bytes <= head_bytes_max => return Next::Head { bytes, started },
-                    Ok(None) if skipped <= EMPTY_LINES_BYTES_MAX && head.len() < head_bytes_max => {}
+                    Ok(None) if head.len() < head_bytes_max => {}
                     Err(lexical::BareLf) => return Next::Refused { bad: Bad::BareLf, started },
                     _ => return Next::Refused { bad: too_large(head), started },
                 }
-            }
-            if skipped > EMPTY_LINES_BYTES_MAX {
-                return Next::Refused { bad: Bad::RequestLine, started: begun.unwrap_or_else(Instant::now) };
             }
             // A lone CR may be the first half of an empty line: look at it again when more is there.
             scanned = if self.input.filled() == b"\r" { 0 } else { scanned };

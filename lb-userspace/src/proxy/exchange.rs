@@ -5,33 +5,24 @@
 
 use super::body::Length;
 use super::connection::Connection;
+use super::conversation::{Conversation, converse, reach};
 use super::flow::{Framing, Scratch, poll_send_all};
 use super::forwarded;
 use super::head::request::{self, Request};
-use super::head::{self, Bad, Version, response};
+use super::head::{self, Bad, Version};
 use super::record::Record;
-use super::relay::{Failure, Relay, Times};
+use super::relay::Failure;
 use super::respond::{self, Asked, Own};
-use super::upstream::{self, Unreachable};
-use super::worker::Worker;
-use crate::publish::Published;
-use lb_core::balance;
+use super::worker::Serving;
 use lb_core::filter::{self, Verdict};
 use lb_core::model::route::Target;
 use lb_core::model::{Policy, Route, ServiceId, host};
 use lb_core::route::{Match, path};
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
-use tokio::net::TcpStream;
 
-/// Endpoints that are tried for one request when they refuse the connection.
-const ENDPOINTS_TRIED_MAX: usize = 3;
-/// Interim responses (1xx) to one request.
-const INTERIM_MAX: usize = 16;
 /// Status for the log when the client left before the response, as nginx writes it.
 const CLIENT_GONE: u16 = 499;
 
@@ -56,27 +47,21 @@ enum Plan {
 }
 
 /// A request on its way to a service.
-struct Forward {
-    published: Rc<Arc<Published>>,
-    service: ServiceId,
-    policy: Policy,
-    asked: Asked,
-    length: Length,
-    idempotent: bool,
-    expects_continue: bool,
-}
-
-/// A connection to an endpoint.
-struct Link {
-    endpoint: SocketAddr,
-    stream: TcpStream,
-    reused: bool,
-}
-
-/// What a response head means.
-enum Reply {
-    Interim,
-    Final { reusable: bool, keep_alive: bool },
+pub struct Forward {
+    /// What served when it was routed.
+    pub published: Rc<Serving>,
+    /// Where it goes.
+    pub service: ServiceId,
+    /// Limits of its route.
+    pub policy: Policy,
+    /// What it means for the response.
+    pub asked: Asked,
+    /// Delimitation of its body.
+    pub length: Length,
+    /// It may be sent twice.
+    pub idempotent: bool,
+    /// The client waits for 100.
+    pub expects_continue: bool,
 }
 
 /// Serves the request whose head is the first `head_bytes` of the input.
@@ -136,7 +121,7 @@ fn plan(conn: &Connection, head_bytes: usize, scratch: &mut Scratch, record: &mu
         Ok(path) => path,
         Err(bad) => return Plan::Refuse(bad.into()),
     };
-    let published = worker.published();
+    let published = worker.serving();
     let answer = |own| Plan::Answer(own, asked, request.length);
     let route = match published.snapshot.routes.find(&host, &path) {
         Match::Rule(_, route) | Match::Default(_, route) => route,
@@ -164,7 +149,7 @@ fn plan(conn: &Connection, head_bytes: usize, scratch: &mut Scratch, record: &mu
 }
 
 fn forward(
-    published: Rc<Arc<Published>>,
+    published: Rc<Serving>,
     service: ServiceId,
     route: &Route,
     request: &Request<'_, '_>,
@@ -192,7 +177,7 @@ async fn pass(conn: &mut Connection, scratch: &mut Scratch, forward: &Forward, r
     loop {
         let mut link = match reach(conn, forward, again, record).await {
             Ok(link) => link,
-            Err(own) => return give_up(conn, scratch, forward.asked, own, record).await,
+            Err(own) => return give_up(conn, scratch, forward, own, record).await,
         };
         match converse(conn, scratch, forward, &mut link, record).await {
             Conversation::Over(after, reusable) => {
@@ -205,153 +190,16 @@ async fn pass(conn: &mut Connection, scratch: &mut Scratch, forward: &Forward, r
                 scratch.up.replay();
                 again = Some(link.endpoint);
             }
-            Conversation::Failed(failure) => return fail(conn, scratch, forward.asked, &failure, record).await,
+            Conversation::Failed(failure) => return fail(conn, scratch, forward, &failure, record).await,
         }
     }
-}
-
-/// A connection to an endpoint of the service; `again`: a new one to this endpoint, whose idle one was dead.
-async fn reach(
-    conn: &Connection,
-    forward: &Forward,
-    again: Option<SocketAddr>,
-    record: &mut Record,
-) -> Result<Link, Own> {
-    let Some((service, state)) = forward.published.service(forward.service) else {
-        return Err(Own::error(503, "unavailable", "the service is not known"));
-    };
-    record.service(&service.key);
-    let picked = again.or_else(|| balance::pick(service, state).map(|endpoint| endpoint.address));
-    let Some(mut endpoint) = picked else {
-        return Err(Own::error(503, "no-endpoint", "no endpoint of the service is ready"));
-    };
-    for _ in 0..ENDPOINTS_TRIED_MAX.min(service.endpoints.len()) {
-        record.endpoint = Some(endpoint);
-        if let Some(stream) = conn.worker.pool.take(endpoint).filter(|_| again.is_none()) {
-            return Ok(Link { endpoint, stream, reused: true });
-        }
-        let (ms_max, counters) = (forward.policy.connect_ms_max.into(), &conn.worker.counters);
-        match upstream::connect(endpoint, ms_max, &conn.deadline, counters).await {
-            Ok(stream) => return Ok(Link { endpoint, stream, reused: false }),
-            Err(Unreachable::Slow) => {
-                return Err(Own::error(504, "connect-timeout", "the endpoint did not accept the connection in time"));
-            }
-            Err(Unreachable::Failed(error)) => {
-                tracing::debug!(%endpoint, %error, service = %service.key, "endpoint refuses connections");
-                let at = service.endpoints.iter().position(|e| e.address == endpoint).map_or(0, |at| at + 1);
-                endpoint = service.endpoints.iter().cycle().nth(at).map_or(endpoint, |e| e.address);
-            }
-        }
-    }
-    Err(Own::error(502, "connect-failed", "no endpoint of the service accepts connections"))
-}
-
-/// How a conversation with an endpoint went.
-enum Conversation {
-    /// The response was passed on; whether the connection can be used again.
-    Over(After, bool),
-    /// The idle connection was dead before it answered, and the request can be sent once more.
-    Stale,
-    /// It failed before the response head; nothing of an answer was sent.
-    Failed(Failure),
-}
-
-async fn converse(
-    conn: &mut Connection,
-    scratch: &mut Scratch,
-    forward: &Forward,
-    link: &mut Link,
-    record: &mut Record,
-) -> Conversation {
-    let worker = conn.worker.clone();
-    let (policy, limits) = (&forward.policy, &worker.limits);
-    let times = Times {
-        body_idle_ms_max: limits.body_idle_ms_max,
-        send_idle_ms_max: policy.send_idle_ms_max.into(),
-        read_idle_ms_max: policy.read_idle_ms_max.into(),
-        write_idle_ms_max: limits.write_idle_ms_max,
-    };
-    let may_go_on = conn.may_go_on();
-    let Connection { client, input, deadline, .. } = conn;
-    let reply_bytes_max = limits.response_head_bytes_max;
-    let mut relay = Relay::new(client, input, &mut link.stream, deadline, scratch, times, reply_bytes_max);
-    let mut interim = 0;
-    let (reusable, keep_alive) = loop {
-        let head_bytes = match poll_fn(|cx| relay.poll_head(cx)).await {
-            Ok(head_bytes) => head_bytes,
-            Err(Failure::UpstreamClosed) if link.reused && interim == 0 && is_repeatable(&relay, forward) => {
-                return Conversation::Stale;
-            }
-            Err(failure) => return Conversation::Failed(failure),
-        };
-        let asked =
-            Asked { keep_alive: forward.asked.keep_alive && may_go_on && !worker.draining.get(), ..forward.asked };
-        match read_reply(&mut relay, &worker, asked, head_bytes, record) {
-            Ok(Reply::Final { reusable, keep_alive }) => break (reusable, keep_alive),
-            Ok(Reply::Interim) if interim < INTERIM_MAX => interim += 1,
-            Ok(Reply::Interim) => return Conversation::Failed(Failure::UpstreamHead(Bad::Large)),
-            Err(bad) => return Conversation::Failed(Failure::UpstreamHead(bad)),
-        }
-    };
-    if let Err(failure) = poll_fn(|cx| relay.poll_body(cx)).await {
-        record.error = Some(failure.word());
-        return Conversation::Over(After::Reset, false);
-    }
-    let done = relay.is_request_done();
-    let reusable = reusable && done && relay.scratch.reply.is_empty();
-    let after = match (done, keep_alive) {
-        (true, true) => After::KeepAlive,
-        (true, false) => After::Close,
-        (false, _) => After::Linger,
-    };
-    Conversation::Over(after, reusable)
-}
-
-/// Whether a request to an idle connection that turned out dead may be sent again: nothing of it left, or its method
-/// allows it (RFC 9110 section 9.2.2) and all of it is still here.
-fn is_repeatable(relay: &Relay<'_>, forward: &Forward) -> bool {
-    let up = &relay.scratch.up;
-    relay.scratch.reply.is_empty() && (up.is_untouched() || (forward.idempotent && up.is_replayable()))
-}
-
-/// Reads the response head and writes it for the client.
-fn read_reply(
-    relay: &mut Relay<'_>,
-    worker: &Worker,
-    asked: Asked,
-    head_bytes: usize,
-    record: &mut Record,
-) -> Result<Reply, Bad> {
-    let mut fields = head::no_fields();
-    let Scratch { down, reply, .. } = &mut *relay.scratch;
-    let head = reply.filled().get(..head_bytes).unwrap_or_default();
-    let response = response::parse(head, &mut fields, asked.head)?;
-    let outcome = match response.status {
-        // An upgrade that nobody asked for: the Upgrade field is not passed on.
-        101 => return Err(Bad::StatusLine),
-        100 => Reply::Interim,
-        102..200 => {
-            if asked.version == Version::Http11 {
-                respond::write_interim(down.out.bytes(), &response);
-            }
-            Reply::Interim
-        }
-        status => {
-            record.status = status;
-            let passed = respond::write_head(down.out.bytes(), &response, asked, &worker.clock.date());
-            down.begin(response.length, passed.framing);
-            Reply::Final { reusable: response.keep_alive, keep_alive: passed.keep_alive }
-        }
-    };
-    relay.consume_head(head_bytes);
-    Ok(outcome)
 }
 
 /// Ends an exchange that failed before the response head.
 async fn fail(
     conn: &mut Connection,
     scratch: &mut Scratch,
-    asked: Asked,
+    forward: &Forward,
     failure: &Failure,
     record: &mut Record,
 ) -> After {
@@ -376,13 +224,21 @@ async fn fail(
             Own::error(502, failure.word(), &format!("the endpoint sent a malformed response: {bad}"))
         }
     };
-    give_up(conn, scratch, asked, own, record).await
+    give_up(conn, scratch, forward, own, record).await
 }
 
 /// Answers in place of an endpoint. The connection lives on only when the whole request was read.
-async fn give_up(conn: &mut Connection, scratch: &mut Scratch, asked: Asked, own: Own, record: &mut Record) -> After {
-    let keep_alive = asked.keep_alive && scratch.up.is_ended();
-    answer(conn, scratch, &own, Asked { keep_alive, ..asked }, record).await
+async fn give_up(
+    conn: &mut Connection,
+    scratch: &mut Scratch,
+    forward: &Forward,
+    own: Own,
+    record: &mut Record,
+) -> After {
+    let up = &scratch.up;
+    let read = up.is_ended() || (up.taken() == 0 && skip_body(conn, forward.length));
+    let asked = Asked { keep_alive: forward.asked.keep_alive && read, ..forward.asked };
+    answer(conn, scratch, &own, asked, record).await
 }
 
 async fn refused(conn: &mut Connection, scratch: &mut Scratch, bad: &Bad, record: &mut Record) -> After {

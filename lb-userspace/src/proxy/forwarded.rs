@@ -6,7 +6,6 @@
 use super::body::Length;
 use super::head::name::{self, Name};
 use super::head::request::Request;
-use std::io::Write;
 use std::net::SocketAddr;
 
 /// Longest request id of a client that is passed on, bytes: four times ours.
@@ -35,11 +34,9 @@ pub fn scheme(secure: bool) -> &'static str {
 
 /// The client's request id, if it can be passed on: visible ASCII of at most 128 bytes.
 pub fn request_id<'b>(request: &Request<'_, 'b>) -> Option<&'b str> {
-    let field = request.fields.iter().find(|f| name::classify(f.name) == Name::RequestId)?;
-    let sane = !field.value.is_empty()
-        && field.value.len() <= REQUEST_ID_BYTES_MAX
-        && field.value.iter().all(u8::is_ascii_graphic);
-    std::str::from_utf8(field.value).ok().filter(|_| sane)
+    let id = request.request_id?;
+    let sane = !id.is_empty() && id.len() <= REQUEST_ID_BYTES_MAX && id.iter().all(u8::is_ascii_graphic);
+    std::str::from_utf8(id).ok().filter(|_| sane)
 }
 
 /// Writes the whole head. `target` is what the endpoint sees.
@@ -81,7 +78,7 @@ pub fn write_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
 
 /// Writes `Content-Length`.
 pub fn write_length(out: &mut Vec<u8>, size: u64) {
-    write!(out, "Content-Length: {size}\r\n").expect("writing to memory does not fail");
+    write_field(out, "Content-Length", itoa::Buffer::new().format(size).as_bytes());
 }
 
 #[cfg(test)]

@@ -135,9 +135,14 @@ impl Bad {
     }
 }
 
-/// What the fields of a head say of its connection and its body.
+/// What the fields of a head say of its connection, its body and its host, found in one pass.
 #[derive(Debug, Default)]
 struct Framing<'b> {
+    host: Option<&'b [u8]>,
+    hosts: usize,
+    expects_continue: bool,
+    expects_other: bool,
+    request_id: Option<&'b [u8]>,
     content_length: Option<&'b [u8]>,
     content_lengths: usize,
     transfer_encoding: Option<&'b [u8]>,
@@ -175,6 +180,13 @@ impl<'b> Framing<'b> {
                     framing.transfer_encodings += 1;
                 }
                 Name::Connection => framing.options(field.value)?,
+                Name::Host => {
+                    framing.host = Some(field.value);
+                    framing.hosts += 1;
+                }
+                Name::Expect if field.value.eq_ignore_ascii_case(b"100-continue") => framing.expects_continue = true,
+                Name::Expect => framing.expects_other = true,
+                Name::RequestId if framing.request_id.is_none() => framing.request_id = Some(field.value),
                 _ => {}
             }
         }

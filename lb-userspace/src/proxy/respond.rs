@@ -9,7 +9,6 @@ use super::head::Version;
 use super::head::name::{self, Name};
 use super::head::response::Response;
 use lb_core::filter::Answer;
-use std::io::Write;
 
 /// The value of `Server` where a backend gives none.
 const SERVER: &[u8] = b"sluice";
@@ -134,7 +133,9 @@ fn passes(kind: Name) -> bool {
 }
 
 fn write_status(out: &mut Vec<u8>, status: u16, reason: &[u8]) {
-    write!(out, "HTTP/1.1 {status} ").expect("writing to memory does not fail");
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(itoa::Buffer::new().format(status).as_bytes());
+    out.push(b' ');
     out.extend_from_slice(reason);
     out.extend_from_slice(b"\r\n");
 }

@@ -16,6 +16,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -28,7 +29,9 @@ use tokio_rustls::TlsAcceptor;
 /// Ticks of the clock between two sweeps of the pool: a second.
 const SWEEP_TICKS: u64 = 10;
 /// Wait after a failed accept (out of descriptors, usually), milliseconds, so that it does not spin.
-const ACCEPT_PAUSE_MS: u64 = 20;
+const ACCEPT_PAUSE_MS: u64 = 100;
+/// How long a listener that is told to stop still looks for connections that wait, milliseconds.
+const STOP_LOOK_MS: u64 = 2;
 /// How often a draining worker looks whether its connections are done, milliseconds.
 const DRAIN_LOOK_MS: u64 = 10;
 
@@ -77,11 +80,24 @@ pub struct Worker {
     /// No request may follow the one at work.
     pub draining: Cell<bool>,
     reader: RefCell<Reader>,
-    published: RefCell<Rc<Arc<Published>>>,
+    serving: RefCell<Rc<Serving>>,
     swept: RefCell<(u64, HashSet<SocketAddr>)>,
     random: RefCell<fastrand::Rng>,
     connections: Cell<usize>,
     tls: TlsAcceptor,
+}
+
+/// What serves, as requests of one worker hold it: they count in the worker's own memory, so that cores do not fight
+/// over one counter.
+#[derive(Debug)]
+pub struct Serving(Arc<Published>);
+
+impl Deref for Serving {
+    type Target = Published;
+
+    fn deref(&self) -> &Published {
+        &self.0
+    }
 }
 
 /// 32 hexadecimal digits.
@@ -121,7 +137,7 @@ pub async fn run(
 impl Worker {
     fn new(mut parts: Parts) -> Rc<Self> {
         let clock = Clock::new();
-        let published = Rc::new(parts.reader.load().clone());
+        let serving = Rc::new(Serving(parts.reader.load().clone()));
         Rc::new(Self {
             pool: Pool::new(clock.clone(), parts.counters.clone(), &parts.limits),
             limits: parts.limits,
@@ -131,7 +147,7 @@ impl Worker {
             buffers: Store::default(),
             draining: Cell::new(false),
             reader: RefCell::new(parts.reader),
-            published: RefCell::new(published),
+            serving: RefCell::new(serving),
             swept: RefCell::default(),
             random: RefCell::new(fastrand::Rng::with_seed(parts.seed)),
             connections: Cell::new(0),
@@ -139,13 +155,13 @@ impl Worker {
         })
     }
 
-    /// What serves now. The count of readers is the worker's own, so that cores do not fight for it.
-    pub fn published(&self) -> Rc<Arc<Published>> {
+    /// What serves now.
+    pub fn serving(&self) -> Rc<Serving> {
         let mut reader = self.reader.borrow_mut();
         let newest = reader.load();
-        let mut held = self.published.borrow_mut();
-        if !Arc::ptr_eq(newest, &held) {
-            *held = Rc::new(newest.clone());
+        let mut held = self.serving.borrow_mut();
+        if !Arc::ptr_eq(newest, &held.0) {
+            *held = Rc::new(Serving(newest.clone()));
         }
         held.clone()
     }
@@ -170,7 +186,7 @@ impl Worker {
             return;
         }
         // Also lets go of an old Snapshot when no request comes.
-        let published = self.published();
+        let published = self.serving();
         let (version, eligible) = &mut *self.swept.borrow_mut();
         if *version != published.snapshot.version {
             *version = published.snapshot.version;
@@ -199,8 +215,18 @@ impl Worker {
                     tracing::warn!(%served, %error, "cannot accept a connection");
                     tokio::time::sleep(Duration::from_millis(ACCEPT_PAUSE_MS)).await;
                 }
-                None => return,
+                None => break,
             }
+        }
+        // The poller may not have told yet of what came last: let it look once more.
+        tokio::time::sleep(Duration::from_millis(STOP_LOOK_MS)).await;
+        while let Some(Ok((tcp, peer))) = poll_fn(|cx| match socket.poll_accept(cx) {
+            Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
+            Poll::Pending => Poll::Ready(None),
+        })
+        .await
+        {
+            self.admit(tcp, peer, served, protocol);
         }
     }
 

@@ -261,3 +261,33 @@ fn a_response_longer_than_its_length_ends_the_connection_to_the_endpoint() {
     }
     assert_eq!(backend.connections(), 3);
 }
+
+#[test]
+fn a_response_head_longer_than_a_buffer() {
+    let value = "v".repeat(50_000);
+    let long = value.clone();
+    let backend = Backend::http(move |_| format!("HTTP/1.1 200 OK\r\nX: {long}\r\nContent-Length: 2\r\n\r\nok").into());
+    let rig = Rig::start(&[backend.address]);
+    let mut client = rig.connect();
+    for _ in 0..3 {
+        let response = client.get("/");
+        assert_eq!((response.field("x"), response.text()), (Some(value.as_str()), "ok"));
+    }
+    assert_eq!(backend.connections(), 1);
+}
+
+#[test]
+fn a_client_may_send_the_next_request_before_it_has_the_response() {
+    let backend = Backend::http(|seen| {
+        std::thread::sleep(Duration::from_millis(50));
+        ok(seen.path().as_bytes())
+    });
+    let rig = Rig::start(&[backend.address]);
+    let mut client = rig.connect();
+    client.send(b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\n");
+    std::thread::sleep(Duration::from_millis(20));
+    client.send(b"GET /2 HTTP/1.1\r\nHost");
+    assert_eq!(client.response().text(), "/1");
+    client.send(b": a\r\n\r\n");
+    assert_eq!(client.response().text(), "/2");
+}

@@ -2,5 +2,11 @@
 //!
 //! One binary, so that it links once; a file for each subject, and [`rig`] for what they share.
 
+mod drain;
+mod endpoints;
 mod framing;
+mod limits;
+mod malformed;
 mod rig;
+mod routing;
+mod tls;

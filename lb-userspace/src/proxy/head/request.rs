@@ -3,7 +3,6 @@
 //! Goes in: the bytes of a whole head and the limits. Comes out: a [`Request`] that borrows them, or [`Bad`].
 
 use super::lexical::{is_authority, is_target, is_token};
-use super::name::{self, Name};
 use super::{Bad, Fields, Framing, Nominated, Version, cut, first_line};
 use crate::config::Limits;
 use crate::proxy::body::Length;
@@ -27,6 +26,8 @@ pub struct Request<'f, 'b> {
     pub keep_alive: bool,
     /// The client waits for `100 Continue` before it sends the body.
     pub expects_continue: bool,
+    /// The client's `X-Request-ID`.
+    pub request_id: Option<&'b [u8]>,
     /// All fields, in order.
     pub fields: &'f [Header<'b>],
     /// Fields that end here because `Connection` says so.
@@ -43,12 +44,26 @@ pub fn parse<'f, 'b>(head: &'b [u8], fields: &'f mut Fields<'b>, limits: &Limits
     let fields = cut(rest, fields, limits.head_fields_max)?;
     let framing = Framing::read(fields)?;
     let length = framing.length(version)?.unwrap_or(Length::None);
-    let host = host(fields, version)?;
+    let host = host(&framing, version)?;
     let (target, authority) = resolve(target, host)?;
-    let expects_continue = expectation(fields)? && version == Version::Http11 && length != Length::None;
+    if framing.expects_other {
+        return Err(Bad::Expectation);
+    }
+    let expects_continue = framing.expects_continue && version == Version::Http11 && length != Length::None;
     let keep_alive = framing.persistent(version);
-    let nominated = framing.nominated;
-    Ok(Request { method, target, version, authority, length, keep_alive, expects_continue, fields, nominated })
+    let (request_id, nominated) = (framing.request_id, framing.nominated);
+    Ok(Request {
+        method,
+        target,
+        version,
+        authority,
+        length,
+        keep_alive,
+        expects_continue,
+        request_id,
+        fields,
+        nominated,
+    })
 }
 
 /// Whether a method may be sent twice with the effect of once (RFC 9110 section 9.2.2).
@@ -88,16 +103,15 @@ fn request_line(line: &[u8], target_bytes_max: usize) -> Result<(&str, &str, Ver
 }
 
 /// `None` only for HTTP/1.0.
-fn host<'b>(fields: &[Header<'b>], version: Version) -> Result<Option<&'b str>, Bad> {
-    let mut hosts = fields.iter().filter(|f| name::classify(f.name) == Name::Host);
-    match (hosts.next(), hosts.next()) {
-        (None, _) if version == Version::Http10 => Ok(None),
-        (None, _) => Err(Bad::HostMissing),
-        (Some(_), Some(_)) => Err(Bad::HostTwice),
-        (Some(field), None) => {
-            let text = std::str::from_utf8(field.value).map_err(|_| Bad::Host)?;
+fn host<'b>(framing: &Framing<'b>, version: Version) -> Result<Option<&'b str>, Bad> {
+    match (framing.hosts, framing.host) {
+        (1, Some(value)) => {
+            let text = std::str::from_utf8(value).map_err(|_| Bad::Host)?;
             if is_authority(text) { Ok(Some(text)) } else { Err(Bad::Host) }
         }
+        (0, _) if version == Version::Http10 => Ok(None),
+        (0, _) => Err(Bad::HostMissing),
+        _ => Err(Bad::HostTwice),
     }
 }
 
@@ -122,15 +136,4 @@ fn resolve<'b>(target: &'b str, host: Option<&'b str>) -> Result<(Cow<'b, str>, 
     }
     let path = if path.starts_with('/') { Cow::Borrowed(path) } else { Cow::Owned(format!("/{path}")) };
     Ok((path, authority))
-}
-
-fn expectation(fields: &[Header<'_>]) -> Result<bool, Bad> {
-    let mut expects = false;
-    for field in fields.iter().filter(|f| name::classify(f.name) == Name::Expect) {
-        if !field.value.eq_ignore_ascii_case(b"100-continue") {
-            return Err(Bad::Expectation);
-        }
-        expects = true;
-    }
-    Ok(expects)
 }
