@@ -135,9 +135,11 @@ fn an_agent_after_sigkill_adopts_the_pins() {
 #[test]
 fn unpin_removes_everything() {
     let stage = Stage::new();
-    let agent = Setup::default().start(&stage.lab, stage.manifests.path());
+    let mut agent = Setup::default().start(&stage.lab, stage.manifests.path());
     let pin_dir = agent.pin_dir().to_owned();
     agent.signal(Signal::SIGKILL);
+    // A process holds its locks until the kernel has taken it down.
+    agent.wait();
     let unpin = || Command::new(binary("sluice")).arg("unpin").arg("--pin-dir").arg(&pin_dir).output();
     let output = unpin().expect("sluice runs");
     assert!(output.status.success(), "{}", text(&output));
