@@ -8,7 +8,7 @@ mod state;
 use crate::admin::{self, ListenerView, SteeringStatus};
 use crate::config::{Config, SteeringMode};
 use crate::control;
-use crate::kernel::Steering;
+use crate::kernel::{Steering, Unavailable};
 use crate::proxy::{self, BindMode, Keys, Listener, Protocol, Proxy, Setup};
 use crate::publish::Publisher;
 use crate::telemetry::{AccessLog, Counters};
@@ -100,6 +100,8 @@ fn open_steering(config: &Config) -> anyhow::Result<(Option<Steering>, SteeringS
             tracing::info!(pins = %config.pin_dir.display(), "sk_lookup steers connections to the listeners");
             Ok((Some(steering), status(true, "sk_lookup brings connections to the listeners".to_owned())))
         }
+        // Binding ordinary sockets beside the agent that holds the pins would leave two agents on one machine.
+        Err(locked @ Unavailable::Locked { .. }) => Err(locked).context("cannot start beside another agent"),
         Err(unavailable) if mode == SteeringMode::Required => {
             Err(unavailable).context("--steering=required, and the kernel cannot steer")
         }

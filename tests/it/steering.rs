@@ -171,6 +171,21 @@ fn sigterm_drains() {
     assert_eq!(stage.backends.requests(), 1);
 }
 
+#[test]
+fn a_second_agent_on_the_same_pins_does_not_start_even_where_it_could_bind() {
+    let stage = Stage::new();
+    let first = Setup::default().start(&stage.lab, stage.manifests.path());
+    let pin_dir = first.pin_dir().display().to_string();
+    let mut second = Setup::default().steering("auto").pins_of(&first).spawn(&stage.lab, stage.manifests.path());
+    let status = second.wait();
+    assert!(!status.success(), "ended with {status}");
+    let log = second.log();
+    assert!(log.contains("another agent") && log.contains(&pin_dir) && log.contains("--pin-dir"), "{log}");
+    assert!(!stage.listening(80));
+    stage.expect_served();
+    first.stop();
+}
+
 /// Names of what is pinned, sorted.
 fn pins(agent: &Agent) -> Vec<String> {
     let mut names = Vec::new();

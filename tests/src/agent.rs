@@ -39,13 +39,16 @@ pub struct Setup {
     arguments: Vec<String>,
     unprivileged: bool,
     pin_dir: PathBuf,
+    /// The pins are another agent's, which removes them.
+    pins_shared: bool,
 }
 
 impl Default for Setup {
     fn default() -> Self {
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let pin_dir = format!("/sys/fs/bpf/sluice-test-{}-{number}", std::process::id());
-        Self { steering: "required", arguments: Vec::new(), unprivileged: false, pin_dir: pin_dir.into() }
+        let (steering, arguments, pin_dir) = ("required", Vec::new(), pin_dir.into());
+        Self { steering, arguments, unprivileged: false, pin_dir, pins_shared: false }
     }
 }
 
@@ -68,6 +71,14 @@ impl Setup {
     #[must_use]
     pub fn unprivileged(mut self) -> Self {
         self.unprivileged = true;
+        self
+    }
+
+    /// With the pins of another agent.
+    #[must_use]
+    pub fn pins_of(mut self, other: &Agent) -> Self {
+        other.pin_dir().clone_into(&mut self.pin_dir);
+        self.pins_shared = true;
         self
     }
 
@@ -261,7 +272,7 @@ impl Drop for Agent {
             let tail = lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n");
             eprintln!("--- the end of the agent's log ---\n{tail}\n--- end of log ---");
         }
-        if self.setup.pin_dir.exists() {
+        if self.setup.pin_dir.exists() && !self.setup.pins_shared {
             let output = Command::new(binary("sluice")).arg("unpin").arg("--pin-dir").arg(&self.setup.pin_dir).output();
             match output {
                 Ok(output) if output.status.success() => {}
