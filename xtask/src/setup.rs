@@ -26,7 +26,7 @@ const NEEDS: &[(Need, &str)] = &[
     (Need::Component("cargo-fmt", "rustfmt"), "`cargo xtask test` checks the format"),
     (Need::Component("cargo-clippy", "clippy"), "`cargo xtask test` checks lints"),
     (Need::Program("cc", "gcc"), "links the binaries"),
-    (Need::EbpfCompiler, "compiles `core` and our programs for the kernel"),
+    (Need::EbpfCompiler, "1.95 or later (Debian 12: from bookworm-security); compiles our programs for the kernel"),
     (Need::EbpfLinker, "links our programs for the kernel"),
     (Need::Program("ip", "iproute2"), "network namespaces of the demo and the tests"),
     (Need::Program("iptables", "iptables"), "packet loss in the tests"),
@@ -41,6 +41,9 @@ const NEEDS: &[(Need, &str)] = &[
 
 /// The linker's version: 0.11 and later want LLVM 23, and the tool chains here have 22.
 const LINKER_VERSION: &str = "0.10.3";
+
+/// The workspace's `rust-version`. Debian 12 has 1.96 in bookworm-security, and 1.85 without it.
+const RUSTC_MINOR_MIN: u32 = 95;
 
 /// How the eBPF crate is compiled on this machine.
 pub enum EbpfToolChain {
@@ -178,9 +181,18 @@ fn find_ebpf_tool_chain() -> Option<EbpfToolChain> {
         return Some(EbpfToolChain::Nightly);
     }
     let rustc = Path::new("/usr/bin/rustc");
-    let source = Command::new(rustc).args(["--print", "sysroot"]).stderr(Stdio::null()).output().ok()?;
-    let sysroot = String::from_utf8(source.stdout).ok()?;
-    has_source(Path::new(sysroot.trim())).then(|| EbpfToolChain::Debian(rustc.to_owned()))
+    let says = |args: &[&str]| {
+        let output = Command::new(rustc).args(args).stderr(Stdio::null()).output().ok()?;
+        Some(String::from_utf8(output.stdout).ok()?.trim().to_owned())
+    };
+    let usable = is_new_enough(&says(&["--version"])?) && has_source(Path::new(&says(&["--print", "sysroot"])?));
+    usable.then(|| EbpfToolChain::Debian(rustc.to_owned()))
+}
+
+/// Whether `rustc 1.96.0 (…)` is at least [`RUSTC_MINOR_MIN`].
+fn is_new_enough(version: &str) -> bool {
+    let minor = version.strip_prefix("rustc 1.").and_then(|rest| rest.split('.').next()?.parse::<u32>().ok());
+    minor.is_some_and(|minor| minor >= RUSTC_MINOR_MIN)
 }
 
 /// Looks at rustup's directory instead of asking rustup, which takes a second and may download.
@@ -224,4 +236,22 @@ fn installed_version(program: &Path) -> Option<String> {
 fn is_root() -> bool {
     use std::os::unix::fs::MetadataExt;
     std::fs::metadata("/proc/self").is_ok_and(|meta| meta.uid() == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_new_enough;
+
+    #[test]
+    fn versions_of_the_compiler() {
+        for (version, want) in [
+            ("rustc 1.96.0 (abc 2026-05-01) (built from a source tarball)", true),
+            ("rustc 1.95.1", true),
+            ("rustc 1.85.0 (4d91de4e4 2025-02-17)", false),
+            ("rustc 2.0.0", false),
+            ("", false),
+        ] {
+            assert_eq!(is_new_enough(version), want, "{version}");
+        }
+    }
 }
