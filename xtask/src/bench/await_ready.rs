@@ -18,18 +18,18 @@ const PAUSE: Duration = Duration::from_millis(1);
 pub fn run_tool(address: &str, path: &str) -> Result<()> {
     let target: SocketAddr = address.parse()?;
     let start = Instant::now();
-    let mut last = None;
+    let mut last = String::new();
     while start.elapsed() < PATIENCE {
         match attempt(target, path) {
             Ok(()) => {
                 println!("{}", start.elapsed().as_secs_f64() * 1e3);
                 return Ok(());
             }
-            Err(error) => last = Some(error),
+            Err(error) => last = format!("{error:#}"),
         }
         std::thread::sleep(PAUSE);
     }
-    bail!("{address} does not serve within {PATIENCE:?}: {last:?}")
+    bail!("{address} does not serve within {PATIENCE:?}: {last}")
 }
 
 fn attempt(target: SocketAddr, path: &str) -> Result<()> {

@@ -38,7 +38,7 @@ fn run(bench: &Bench, scenario: &'static str, goal: Goal, load: impl Fn(&Peer) -
         peers.push(Peer::start(bench, kind, PLAIN)?);
     }
     for peer in &peers {
-        peer.warm_up(bench, "https", "/")?;
+        peer.warm_up(bench, "https")?;
     }
     let mut costs = Costs::named(scenario, "handshakes", "handshakes/s", false, goal);
     for round in 1..=bench.rounds {

@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 const CONNECTIONS: usize = 10_000;
 
 /// How long opening them may take.
-const PATIENCE: Duration = Duration::from_secs(40);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Seconds between two requests of a connection: longer than all of the measurement.
-const PACE_SECONDS: u64 = 200;
+const PACE_SECONDS: u64 = 400;
 
 /// Measures it in interleaved rounds, each with a new process, since freed memory is kept by allocators.
 pub fn run(bench: &Bench, scenario: &'static str, scheme: &str, kinds: &[Kind]) -> Result<Vec<Metric>> {
@@ -36,7 +36,7 @@ pub fn run(bench: &Bench, scenario: &'static str, scheme: &str, kinds: &[Kind]) 
 /// Bytes of each connection.
 fn hold_once(bench: &Bench, kind: Kind, scheme: &str) -> Result<f64> {
     let mut peer = Peer::start(bench, kind, PLAIN)?;
-    peer.warm_up(bench, scheme, "/")?;
+    peer.warm_up(bench, scheme)?;
     let resident = |peer: &Peer| peer.process().context("a proxy has a process")?.resident_bytes();
     let before = resident(&peer)?;
     let mut command = bench.lab.command(Room::Client, CLIENT_CPUS, "h2load");

@@ -15,7 +15,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-/// Address of the backend; port 8000 gives the usual answer, 8001 another.
+/// Address of the backend, which listens on port 8000.
 pub const BACKEND: &str = "10.77.2.100";
 
 /// The core of client and backend.
@@ -75,7 +75,9 @@ impl Lab {
     /// A command that will run in a room, on these CPUs (`taskset` syntax). Its process keeps the pid that is spawned.
     pub fn command(&self, room: Room, cpus: &str, program: impl AsRef<Path>) -> Command {
         let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.name(room), "taskset", "--cpu-list", cpus]).arg(program.as_ref());
+        command.args(["netns", "exec", &self.name(room), "taskset", "--cpu-list", cpus]);
+        // Room for 10,000 connections and their upstreams; equal for all, whatever the shell's limit is.
+        command.args(["prlimit", "--nofile=20000:20000"]).arg(program.as_ref());
         command.stdin(Stdio::null());
         command
     }

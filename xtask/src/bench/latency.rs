@@ -20,7 +20,7 @@ pub fn run(bench: &Bench, scenario: &'static str) -> Result<Vec<Metric>> {
         peers.push(Peer::start(bench, kind, PLAIN)?);
     }
     for peer in &peers {
-        peer.warm_up(bench, "http", "/")?;
+        peer.warm_up(bench, "http")?;
     }
     let nginx = peers.iter().find(|peer| peer.kind == Kind::Nginx).context("nginx gives the rate")?;
     let url = nginx.url("http", "/");

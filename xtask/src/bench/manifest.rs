@@ -10,34 +10,36 @@ use std::path::Path;
 /// Writes Services, EndpointSlices, the Secret and `routes` Ingresses (plus the one that changes) to a directory.
 pub fn write(dir: &Path, routes: usize, crt: &str, key: &str) -> Result<()> {
     std::fs::create_dir_all(dir)?;
-    let shared = [service("backend", 8000), service("other", 8001), secret(crt, key)].concat();
+    let shared = [service("backend", 8000), secret(crt, key)].concat();
     std::fs::write(dir.join("shared.yaml"), shared)?;
     std::fs::write(dir.join("ingress-00000.yaml"), main_ingress())?;
     for number in 1..routes {
         let name = format!("host-{number}");
-        std::fs::write(
-            dir.join(format!("ingress-{number:05}.yaml")),
-            ingress(&name, &format!("{name}.bench"), "backend"),
-        )
-        .with_context(|| format!("cannot write Ingress {number}"))?;
+        std::fs::write(dir.join(format!("ingress-{number:05}.yaml")), ingress(&name, &format!("{name}.bench"), "/"))
+            .with_context(|| format!("cannot write Ingress {number}"))?;
     }
-    std::fs::write(dir.join(CHANGED_FILE), changed_ingress("backend"))?;
+    std::fs::write(dir.join(CHANGED_FILE), changed_ingress("/"))?;
     Ok(())
 }
 
 /// File of the Ingress that changes.
 pub const CHANGED_FILE: &str = "changed.yaml";
 
-/// The Ingress of `changed.bench` with its backend.
-pub fn changed_ingress(service: &str) -> String {
-    ingress("changed", "changed.bench", service)
+/// The Ingress of `changed.bench`, which serves one path.
+pub fn changed_ingress(path: &str) -> String {
+    ingress("changed", "changed.bench", path)
+}
+
+/// nginx's server block of `changed.bench`, which serves one path.
+pub fn changed_server(address: &str, path: &str) -> String {
+    nginx_server(address, "changed.bench", path)
 }
 
 /// An Ingress with one host and one path.
-fn ingress(name: &str, host: &str, service: &str) -> String {
+fn ingress(name: &str, host: &str, path: &str) -> String {
     format!(
         "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata:\n  name: {name}\n  namespace: bench\nspec:\n{}",
-        rules(host, service)
+        rules(host, path)
     )
 }
 
@@ -47,13 +49,13 @@ fn main_ingress() -> String {
     // Plain HTTP is measured on the same host, so it must not be redirected.
     let annotations = "  annotations:\n    nginx.ingress.kubernetes.io/ssl-redirect: \"false\"\n";
     let tls = "spec:\n  tls:\n  - hosts: [sluice.bench]\n    secretName: bench-tls\n";
-    format!("{head}{annotations}{tls}{}", rules("sluice.bench", "backend"))
+    format!("{head}{annotations}{tls}{}", rules("sluice.bench", "/"))
 }
 
-fn rules(host: &str, service: &str) -> String {
+fn rules(host: &str, path: &str) -> String {
     format!(
-        "  rules:\n  - host: {host}\n    http:\n      paths:\n      - path: /\n        pathType: Prefix\n        backend:\n          \
-         service:\n            name: {service}\n            port:\n              number: 80\n"
+        "  rules:\n  - host: {host}\n    http:\n      paths:\n      - path: {path}\n        pathType: Prefix\n        backend:\n          \
+         service:\n            name: backend\n            port:\n              number: 80\n"
     )
 }
 
@@ -78,15 +80,15 @@ fn secret(crt: &str, key: &str) -> String {
 pub fn nginx_servers(address: &str, routes: usize) -> String {
     let mut text = String::new();
     for number in 1..routes {
-        text.push_str(&nginx_server(address, &format!("host-{number}.bench"), "backend"));
+        text.push_str(&nginx_server(address, &format!("host-{number}.bench"), "/"));
     }
     text
 }
 
-/// A server block of nginx.
-pub fn nginx_server(address: &str, host: &str, upstream: &str) -> String {
+/// A server block with one path; every other is answered 404, as Sluice does.
+fn nginx_server(address: &str, host: &str, path: &str) -> String {
     format!(
-        "server {{\n  listen {address}:80;\n  server_name {host};\n  location / {{ proxy_pass http://{upstream}; }}\n}}\n"
+        "server {{\n  listen {address}:80;\n  server_name {host};\n  location {path} {{ proxy_pass http://backend; }}\n}}\n"
     )
 }
 

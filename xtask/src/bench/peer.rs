@@ -117,10 +117,7 @@ impl Peer {
                 certificate(&dir, kind.host())?;
                 let routes = manifest::nginx_servers(kind.address(), setup.routes);
                 std::fs::write(dir.join("routes.conf"), routes)?;
-                std::fs::write(
-                    dir.join("changed.conf"),
-                    manifest::nginx_server(kind.address(), "changed.bench", "backend"),
-                )?;
+                std::fs::write(dir.join("changed.conf"), manifest::changed_server(kind.address(), "/"))?;
                 let include = format!("include {0}/routes.conf;\n    include {0}/changed.conf;", path_text(&dir)?);
                 fill(&dir, "nginx.conf", &include_str!("nginx.conf").replace("@SERVERS@", &include), kind, setup)?;
             }
@@ -193,8 +190,8 @@ impl Peer {
     }
 
     /// Fills its upstream pool and caches, and shows that it answers with success.
-    pub fn warm_up(&self, bench: &Bench, scheme: &str, path: &str) -> Result<()> {
-        let url = self.url(scheme, path);
+    pub fn warm_up(&self, bench: &Bench, scheme: &str) -> Result<()> {
+        let url = self.url(scheme, "/");
         wrk(&bench.lab, &Wrk { url: &url, connections: 32, close: false, seconds: 1, cpus: CLIENT_CPUS })?;
         Ok(())
     }

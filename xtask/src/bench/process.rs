@@ -119,8 +119,8 @@ pub fn machine_busy_seconds() -> Result<f64> {
 pub fn busy_ticks(line: &str) -> Option<u64> {
     let fields: Vec<u64> = line.split_whitespace().skip(1).map(str::parse).collect::<Result<_, _>>().ok()?;
     let idle = fields.get(3)? + fields.get(4)?;
-    // Guest time (after steal) is part of user time already.
-    Some(fields.iter().take(8).sum::<u64>() - idle)
+    // Stolen time is the host's, and guest time (after it) is part of user time already.
+    Some(fields.iter().take(7).sum::<u64>() - idle)
 }
 
 /// `utime + stime` of `/proc/PID/stat`; the command in brackets may hold blanks. See proc_pid_stat(5).

@@ -46,7 +46,7 @@ pub fn run(bench: &Bench, scenario: &'static str, rate: &Rate) -> Result<Vec<Met
         peers.push(Peer::start(bench, kind, setup)?);
     }
     for peer in &peers {
-        peer.warm_up(bench, "http", rate.path)?;
+        peer.warm_up(bench, "http")?;
     }
     let mut metrics = Costs::new(scenario, rate);
     for round in 1..=bench.rounds {

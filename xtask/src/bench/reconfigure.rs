@@ -4,8 +4,9 @@
 //! the same change as a rewritten server block and a reload; fewer changes, since each takes so much longer.
 
 use super::Bench;
+use super::change::PATH;
 use super::lab::{CLIENT_CPUS, Room, path_text};
-use super::manifest::{CHANGED_FILE, changed_ingress, nginx_server};
+use super::manifest::{CHANGED_FILE, changed_ingress, changed_server};
 use super::measure::{Better, Goal, Metric};
 use super::open_loop::{Plan, finish, start};
 use super::peer::{Kind, PLAIN, Peer, Setup};
@@ -50,15 +51,15 @@ struct Seen {
 
 fn change_often(bench: &Bench, kind: Kind, changes: usize) -> Result<Seen> {
     let mut peer = Peer::start(bench, kind, Setup { routes: MANY, ..PLAIN })?;
-    peer.warm_up(bench, "http", "/")?;
-    let file = Change::prepare(&peer)?;
+    peer.warm_up(bench, "http")?;
+    let (file, pattern) = prepare(&peer)?;
     // Long enough for any number of changes: it is ended by what it counts in seconds, so the changes set its length.
     let seconds = if kind == Kind::Nginx { 3 * changes as u64 } else { (changes as u64).div_ceil(20) }.max(2);
     let plan =
         Plan { target: peer.kind.target(), host: peer.kind.host().to_owned(), rate: RATE, connections: 8, seconds };
     let load = start(bench, &plan)?;
     let mut args = vec!["change".to_owned(), kind.target(), changes.to_string(), seconds.to_string()];
-    args.extend([path_text(&file.file)?, path_text(&file.first)?, path_text(&file.second)?]);
+    args.extend([path_text(&file)?, path_text(&pattern)?]);
     if kind == Kind::Nginx {
         args.push(peer.process().context("nginx has a process")?.pid().to_string());
     }
@@ -76,28 +77,13 @@ fn change_often(bench: &Bench, kind: Kind, changes: usize) -> Result<Seen> {
     Ok(Seen { p50_ms: number("p50_ms")?, p99_ms: number("p99_ms")?, failed })
 }
 
-/// The file that changes, and its two contents.
-struct Change {
-    file: PathBuf,
-    first: PathBuf,
-    second: PathBuf,
-}
-
-impl Change {
-    /// Lays both contents beside the configuration, on the same file system, so that a rename is atomic.
-    fn prepare(peer: &Peer) -> Result<Self> {
-        let dir = peer.dir();
-        let (file, texts) = match peer.kind {
-            Kind::Sluice => (dir.join("manifests").join(CHANGED_FILE), ["other", "backend"].map(changed_ingress)),
-            kind => {
-                let server = |upstream| nginx_server(kind.address(), "changed.bench", upstream);
-                (dir.join("changed.conf"), ["other", "backend"].map(server))
-            }
-        };
-        let change = Self { file, first: dir.join("change-first"), second: dir.join("change-second") };
-        for (path, text) in [&change.first, &change.second].into_iter().zip(texts) {
-            std::fs::write(path, text)?;
-        }
-        Ok(change)
-    }
+/// Lays the pattern of a changed file beside the configuration; answers the file that changes, and the pattern.
+fn prepare(peer: &Peer) -> Result<(PathBuf, PathBuf)> {
+    let (file, text) = match peer.kind {
+        Kind::Sluice => (peer.dir().join("manifests").join(CHANGED_FILE), changed_ingress(PATH)),
+        kind => (peer.dir().join("changed.conf"), changed_server(kind.address(), PATH)),
+    };
+    let pattern = peer.dir().join("change-pattern");
+    std::fs::write(&pattern, text)?;
+    Ok((file, pattern))
 }

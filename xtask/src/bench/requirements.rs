@@ -16,6 +16,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("ip", "iproute2"),
     ("ss", "iproute2"),
     ("taskset", "util-linux"),
+    ("prlimit", "util-linux"),
     ("sysctl", "procps"),
     ("kill", "procps"),
 ];

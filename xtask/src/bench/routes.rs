@@ -20,7 +20,7 @@ pub fn run(bench: &Bench, scenario: &'static str) -> Result<Vec<Metric>> {
     for _ in 0..bench.rounds {
         for (name, setup) in [("one route", PLAIN), (SUBJECT, Setup { routes: MANY, ..PLAIN })] {
             let mut peer = Peer::start(bench, Kind::Sluice, setup)?;
-            peer.warm_up(bench, "http", "/")?;
+            peer.warm_up(bench, "http")?;
             let url = peer.url("http", "/");
             let load = Wrk { url: &url, connections: 32, close: false, seconds: bench.seconds, cpus: CLIENT_CPUS };
             let done = wrk(&bench.lab, &load)?;

@@ -117,7 +117,7 @@ fn the_output_of_h2load_is_read_and_its_faults_are_errors() {
 
 #[test]
 fn proc_is_read_by_its_manual() {
-    assert_eq!(process::busy_ticks("cpu  10 1 20 500 30 2 3 4 99 0"), Some(40));
+    assert_eq!(process::busy_ticks("cpu  10 1 20 500 30 2 3 4 99 0"), Some(36));
     assert_eq!(process::busy_ticks("cpu  10 x"), None);
     let stat = "42 (a b) c) S 1 2 3 4 5 6 7 8 9 10 110 220 0 0 20 0 1 0 100";
     assert_eq!(process::stat_ticks(stat), Some(330));
