@@ -1,1 +1,117 @@
-//! Placeholder.
+//! The control room: reads Kubernetes objects, keeps them, and translates them into Snapshots.
+//!
+//! Owns: the words of Kubernetes, which are spoken nowhere else. Goes in: a directory of manifests, and
+//! [`config::Objects`]. Comes out: [`Translated`], a Snapshot with everything that its owners should know.
+//! Does not publish: that is [`crate::publish`]'s work, called by whoever owns the sink.
+
+pub mod message;
+pub mod object;
+pub mod reason;
+pub mod source;
+pub mod store;
+pub mod translate;
+
+pub use source::directory::SourceError;
+pub use source::directory::watch::Watch;
+
+use crate::config;
+use lb_core::{Problem, Snapshot};
+use source::directory::Directory;
+use std::path::Path;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use store::Store;
+
+/// What a state of the configuration means.
+#[derive(Debug)]
+pub struct Translated {
+    /// What serves. Its version is left 0 for the publisher.
+    pub snapshot: Snapshot,
+    /// What its owners should know: Faults first, then by object. A function of the state, not of its history.
+    pub problems: Vec<Problem>,
+    /// Objects that were read and are kept.
+    pub objects: usize,
+}
+
+/// Reads a directory once.
+///
+/// # Errors
+/// [`SourceError`], when the directory itself cannot be read. Everything inside it becomes a Problem instead.
+pub fn load_directory(dir: &Path, objects: &config::Objects) -> Result<Translated, SourceError> {
+    let mut directory = Directory::open(dir, objects)?;
+    directory.scan(Instant::now(), &mut |_| false);
+    Ok(translated(directory.store(), directory.problems(), objects))
+}
+
+/// Reads a directory whole, calls `sink` once, then watches on a thread of its own and calls `sink` after each change
+/// that makes a difference. Dropping the answer stops the thread and waits for it.
+///
+/// # Errors
+/// [`SourceError`], when the directory cannot be read or not be watched.
+pub fn watch_directory(
+    dir: &Path,
+    objects: &config::Objects,
+    mut sink: impl FnMut(Translated) + Send + 'static,
+) -> Result<Watch, SourceError> {
+    let limits = objects.clone();
+    source::directory::watch::start(dir, objects, move |store, problems| {
+        let translated = translated(store, problems, &limits);
+        sink(translated);
+        store.certificates_change_at_s(now_s())
+    })
+}
+
+fn translated(store: &Store, mut problems: Vec<Problem>, objects: &config::Objects) -> Translated {
+    let (snapshot, more) = translate::translate(store, objects, now_s());
+    problems.extend(more);
+    translate::report::sort(&mut problems);
+    Translated { snapshot, problems, objects: store.len() }
+}
+
+/// Seconds since 1970.
+fn now_s() -> i64 {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Objects;
+    use lb_core::explain::{Question, explain};
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    /// The first Ingress to serve, with endpoints beside it.
+    const FIRST: &str = include_str!("../../tests/data/translate/first-served.yaml");
+
+    fn endpoints(translated: &Translated) -> usize {
+        let question = Question { secure: false, authority: "localhost:8080", target: "/cart/items?x=1" };
+        explain(&translated.snapshot, question).endpoints.len()
+    }
+
+    #[test]
+    fn a_directory_becomes_a_snapshot() {
+        let root = tempfile::tempdir().expect("a temporary directory");
+        std::fs::write(root.path().join("first.yaml"), FIRST).expect("written");
+        let translated = load_directory(root.path(), &Objects::default()).expect("readable");
+        let reasons: Vec<&str> = translated.problems.iter().map(|p| p.reason).collect();
+        assert_eq!((translated.objects, endpoints(&translated), reasons), (3, 3, vec![reason::KIND_NOT_READ]));
+        assert!(load_directory(&root.path().join("absent"), &Objects::default()).is_err());
+    }
+
+    #[test]
+    fn an_edit_becomes_another_snapshot() {
+        let root = tempfile::tempdir().expect("a temporary directory");
+        std::fs::write(root.path().join("first.yaml"), FIRST).expect("written");
+        let (sender, receiver) = channel();
+        // Nobody listens any more once the test is over.
+        let sink = move |translated: Translated| sender.send(endpoints(&translated)).unwrap_or_default();
+        let watch = watch_directory(root.path(), &Objects::default(), sink).expect("watched");
+        assert_eq!(receiver.try_recv(), Ok(3), "the first Snapshot is there before the call returns");
+        let edited = FIRST.replace("- addresses: [127.0.0.3]\n", "");
+        std::fs::write(root.path().join("first.yaml"), edited).expect("written");
+        assert_eq!(receiver.recv_timeout(Duration::from_secs(5)), Ok(2));
+        drop(watch);
+        assert!(receiver.recv().is_err());
+    }
+}

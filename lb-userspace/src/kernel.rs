@@ -20,7 +20,7 @@ mod syscall;
 mod unavailable;
 
 pub use apply::SteerError;
-pub use object::is_embedded;
+pub use object::object;
 pub use pins::{UnpinError, unpin};
 pub use report::{MapReport, Origin, ProgramReport, Report};
 pub use unavailable::Unavailable;
@@ -53,7 +53,7 @@ impl Steering {
     ///
     /// [`Unavailable`] says what this machine or our privileges lack, and the remedy.
     pub fn open(pin_dir: &Path) -> Result<Self, Unavailable> {
-        Self::open_object(pin_dir, object::embedded()?)
+        Self::open_object(pin_dir, object())
     }
 
     /// As [`open`](Self::open), with an eBPF object of the caller: how an upgrade is tried.
@@ -62,6 +62,9 @@ impl Steering {
     ///
     /// As [`open`](Self::open).
     pub fn open_object(pin_dir: &Path, object: &[u8]) -> Result<Self, Unavailable> {
+        if object.is_empty() {
+            return Err(Unavailable::ObjectMissing);
+        }
         unavailable::check_kernel()?;
         bpffs::ensure(pin_dir)?;
         let lock = pins::Lock::take(pin_dir)?;

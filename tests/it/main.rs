@@ -1,1 +1,16 @@
-fn main() {}
+//! End-to-end and kernel tests over real sockets in network namespaces, in one binary. One file a subject.
+//!
+//! They need root, and the binaries of the workspace beside them: `cargo xtask test` builds and runs everything.
+
+mod churn;
+mod cli;
+mod conformance;
+mod directory;
+mod endpoints;
+mod examples;
+mod headers;
+mod kernel;
+mod malformed;
+mod paths;
+mod steering;
+mod tls;

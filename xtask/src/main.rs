@@ -8,7 +8,10 @@
 
 mod bench;
 mod build;
+mod demo;
 mod setup;
+mod test;
+mod tidy;
 mod vm;
 
 use std::process::ExitCode;
@@ -33,6 +36,9 @@ fn main() -> ExitCode {
         ["build"] => build::run(false),
         ["build", "--release"] => build::run(true),
         ["bench", args @ ..] => bench::run(args),
+        ["demo", args @ ..] => demo::run(args),
+        ["test", args @ ..] => test::run(args),
+        ["tidy", args @ ..] => tidy::run(args),
         ["vm"] => vm::run("all"),
         ["vm", kernel] => vm::run(kernel),
         _ => {

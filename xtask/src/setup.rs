@@ -26,16 +26,17 @@ const NEEDS: &[(Need, &str)] = &[
     (Need::Component("cargo-fmt", "rustfmt"), "`cargo xtask test` checks the format"),
     (Need::Component("cargo-clippy", "clippy"), "`cargo xtask test` checks lints"),
     (Need::Program("cc", "gcc"), "links the binaries"),
-    (Need::Program("cmake", "cmake"), "builds aws-lc, the cryptography behind TLS"),
     (Need::EbpfCompiler, "compiles `core` and our programs for the kernel"),
     (Need::EbpfLinker, "links our programs for the kernel"),
     (Need::Program("ip", "iproute2"), "network namespaces of the demo and the tests"),
     (Need::Program("iptables", "iptables"), "packet loss in the tests"),
     (Need::Program("curl", "curl"), "requests of the demo that you can repeat by hand"),
+    (Need::Program("openssl", "openssl"), "makes the certificate of the demo"),
     (Need::Program("qemu-system-x86_64", "qemu-system-x86"), "`cargo xtask vm` boots other kernels"),
     (Need::Program("busybox", "busybox-static"), "the shell of those virtual machines, linked statically"),
     (Need::Program("cpio", "cpio"), "packs their initial file system"),
     (Need::Program("xz", "xz-utils"), "unpacks their kernel modules"),
+    (Need::Program("strip", "binutils"), "keeps their initial file system small"),
 ];
 
 /// The linker's version: 0.11 and later want LLVM 23, and the tool chains here have 22.
@@ -78,6 +79,11 @@ pub fn run(check: bool) -> Result<()> {
     ensure!(still.is_empty(), "installed, but still missing: {}", still.join(", "));
     println!("everything is there");
     Ok(())
+}
+
+/// As [`run`] for other verbs: silent when everything is there.
+pub fn run_quietly() -> Result<()> {
+    if NEEDS.iter().all(|(need, _)| need.found().is_some()) { Ok(()) } else { run(false) }
 }
 
 /// The compiler for eBPF: a user's nightly with `rust-src` first, else Debian's.
@@ -196,7 +202,7 @@ fn has_source(sysroot: &Path) -> bool {
 }
 
 /// Finds a program on the path, in `/sbin`, or where cargo installs.
-fn find(program: &str) -> Option<PathBuf> {
+pub fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let cargo_bin = std::env::var_os("HOME").map(|home| Path::new(&home).join(".cargo/bin"));
     std::env::split_paths(&path)

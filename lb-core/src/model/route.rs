@@ -162,13 +162,9 @@ fn literal(path: &str) -> Result<Arc<str>, InvalidPath> {
 fn one_line(error: &regex::Error) -> String {
     match error {
         regex::Error::CompiledTooBig(bytes) => format!("it needs more than {bytes} bytes when compiled"),
-        other => other
-            .to_string()
-            .lines()
-            .map(str::trim)
-            .filter(|l| !l.is_empty())
-            .next_back()
-            .unwrap_or("syntax")
-            .to_owned(),
+        other => {
+            let text = other.to_string();
+            text.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("syntax").to_owned()
+        }
     }
 }

@@ -37,7 +37,10 @@ impl Kernel {
                 assert!(self.keys.remove(&key).is_some(), "removing an absent key is an error of the kernel");
             }
             Step::ClearSocket { slot } => {
-                assert!(!self.keys.values().any(|used| *used == slot), "slot {slot} is cleared while a key leads to it");
+                assert!(
+                    !self.keys.values().any(|used| *used == slot),
+                    "slot {slot} is cleared while a key leads to it"
+                );
                 self.sockets.remove(&slot);
             }
         }

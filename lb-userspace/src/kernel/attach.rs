@@ -84,9 +84,7 @@ fn adopt(set: &Path, object: &[u8]) -> Result<(Loaded, Origin), Unavailable> {
     }
     let fd = program.fd().map_err(|e| Unavailable::from_aya("use our program", e))?;
     syscall::update_link(link.as_fd(), fd.as_fd()).map_err(|e| Unavailable::from_io("update our link", e))?;
-    let new = set.join("program.new");
-    let pin = syscall::pin(fd.as_fd(), &new).and_then(|()| std::fs::rename(&new, set.join(pins::PROGRAM)));
-    pin.map_err(|e| Unavailable::from_io("pin our program", e))?;
+    pins::replace(fd.as_fd(), &set.join(pins::PROGRAM)).map_err(|e| Unavailable::from_io("pin our program", e))?;
     Ok((loaded, Origin::Updated))
 }
 

@@ -4,8 +4,10 @@
 //! Does not do: unmounting (others may use it), pins.
 
 use super::Unavailable;
+use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+use std::fs::File;
 use std::io;
 use std::path::Path;
 
@@ -27,8 +29,14 @@ pub(super) fn is_bpffs(path: &Path) -> bool {
     statfs(path).is_ok_and(|fs| fs.filesystem_type() == BPF_FS_MAGIC)
 }
 
+/// Mounts, unless another agent does at the same moment: a second mount would hide the pins in the first.
 fn mount_at(path: &Path) -> Result<(), Unavailable> {
     std::fs::create_dir_all(path).map_err(|source| fault(path, source))?;
+    let point = File::open(path).map_err(|source| fault(path, source))?;
+    let _lock = Flock::lock(point, FlockArg::LockExclusive).map_err(|(_, errno)| fault(path, errno.into()))?;
+    if is_bpffs(path) {
+        return Ok(());
+    }
     // Only root may reach our pins: whoever can write the maps can take connections over.
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     mount(Some("bpf"), path, Some("bpf"), flags, Some("mode=0700")).map_err(|errno| fault(path, errno.into()))?;

@@ -22,7 +22,7 @@ pub(super) struct Forwarder {
 }
 
 impl Forwarder {
-    /// Takes the ring of a loaded object.
+    /// Takes the ring of a loaded object. Records go where events of the calling thread go.
     pub fn start(ebpf: &mut Ebpf) -> Result<Self, Unavailable> {
         let logger = EbpfLogger::init_with_logger(ebpf, ToTracing).map_err(|error| Unavailable::Failed {
             action: "read our programs' log".to_owned(),
@@ -30,8 +30,9 @@ impl Forwarder {
         })?;
         let start = || {
             let (stopped, stop) = io::pipe()?;
-            let thread =
-                std::thread::Builder::new().name("ebpf-log".to_owned()).spawn(move || forward(logger, &stopped))?;
+            let dispatch = tracing::dispatcher::get_default(Clone::clone);
+            let forward = move || tracing::dispatcher::with_default(&dispatch, || forward(logger, &stopped));
+            let thread = std::thread::Builder::new().name("ebpf-log".to_owned()).spawn(forward)?;
             Ok(Self { stop: Some(stop), thread: Some(thread) })
         };
         start().map_err(|source| Unavailable::from_io("start the thread that reads our programs' log", source))

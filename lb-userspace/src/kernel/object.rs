@@ -15,15 +15,10 @@ use std::path::Path;
 /// Empty when the binary was built without `cargo xtask build`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lb-ebpf.o"));
 
-/// Whether this binary carries the eBPF object.
+/// The eBPF object that this binary carries; empty when it was built without.
 #[must_use]
-pub fn is_embedded() -> bool {
-    !OBJECT.is_empty()
-}
-
-/// The object.
-pub(super) fn embedded() -> Result<&'static [u8], Unavailable> {
-    if is_embedded() { Ok(OBJECT) } else { Err(Unavailable::ObjectMissing) }
+pub fn object() -> &'static [u8] {
+    OBJECT
 }
 
 /// A loaded object.

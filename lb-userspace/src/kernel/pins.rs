@@ -3,11 +3,12 @@
 //! Owns: the layout `<pin_dir>/abi-<N>/{link, program, <maps>}`, the lock, removal. Goes in: a pin directory.
 //! Comes out: paths, a held lock, what was removed. Does not do: making objects (`attach`), mounting (`bpffs`).
 
-use super::{Unavailable, bpffs};
+use super::{Unavailable, bpffs, syscall};
 use lb_common::maps;
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::File;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 /// Begins the name of a directory with a whole set of pins of one version.
@@ -117,6 +118,19 @@ pub(super) fn others(pin_dir: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(sets(pin_dir, &[WHOLE, REPLACED])?.into_iter().filter(|set| *set != ours).collect())
 }
 
+/// Gives an object a name that another has, in one step.
+pub(super) fn replace(object: BorrowedFd<'_>, pin: &Path) -> io::Result<()> {
+    // A bpffs takes no dot in a name.
+    let mut new = pin.as_os_str().to_owned();
+    new.push("-new");
+    match std::fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    syscall::pin(object, Path::new(&new))?;
+    std::fs::rename(new, pin)
+}
+
 /// Removes one set: the link first, which detaches, so that no program runs with half its maps named.
 pub(super) fn remove(set: &Path, removed: &mut Vec<PathBuf>) -> Result<(), (PathBuf, io::Error)> {
     let fault = |path: &Path| {
@@ -126,6 +140,11 @@ pub(super) fn remove(set: &Path, removed: &mut Vec<PathBuf>) -> Result<(), (Path
     let mut pins: Vec<PathBuf> = list(set).map_err(fault(set))?;
     pins.sort_by_key(|pin| !pin.ends_with(LINK));
     for pin in pins {
+        if pin.ends_with(LINK) {
+            // Removing the name detaches too, but only after a while: the kernel frees what has no name later.
+            let detach = || syscall::detach_link(syscall::open_pin(&pin)?.as_fd());
+            detach().map_err(fault(&pin))?;
+        }
         std::fs::remove_file(&pin).map_err(fault(&pin))?;
         removed.push(pin);
     }

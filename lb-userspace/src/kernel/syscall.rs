@@ -18,6 +18,7 @@ const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_LINK_CREATE: libc::c_long = 28;
 const BPF_LINK_UPDATE: libc::c_long = 29;
+const BPF_LINK_DETACH: libc::c_long = 34;
 
 /// `enum bpf_attach_type` of `linux/bpf.h`.
 const BPF_SK_LOOKUP: u32 = 36;
@@ -54,6 +55,11 @@ mod attr {
         pub flags: u32,
         pub old_prog_fd: u32,
     }
+
+    #[repr(C)]
+    pub struct LinkDetach {
+        pub link_fd: u32,
+    }
 }
 
 /// `struct bpf_link_info` of a link to a network namespace, up to the fields that we read.
@@ -87,6 +93,13 @@ pub fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<
     let attr = attr::LinkUpdate { link_fd: number(link), new_prog_fd: number(program), flags: 0, old_prog_fd: 0 };
     // SAFETY: `LinkUpdate` is the kernel's layout; it holds no pointer.
     unsafe { bpf(BPF_LINK_UPDATE, &attr) }.map(drop)
+}
+
+/// Detaches a link at once, whoever else holds it; it stays as an empty shell.
+pub fn detach_link(link: BorrowedFd<'_>) -> io::Result<()> {
+    let attr = attr::LinkDetach { link_fd: number(link) };
+    // SAFETY: `LinkDetach` is the kernel's layout; it holds no pointer.
+    unsafe { bpf(BPF_LINK_DETACH, &attr) }.map(drop)
 }
 
 /// What the kernel knows about a link.

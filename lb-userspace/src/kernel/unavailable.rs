@@ -1,7 +1,7 @@
 //! Why steering is not available here, and what to do about it.
 //!
-//! Owns: the typed reasons and the least kernel. Goes in: errors of system calls and of aya. Comes out: [`Unavailable`],
-//! whose text is the reason and the remedy, fit for one log line.
+//! Owns: the typed reasons and the least kernel. Goes in: errors of system calls and of aya. Comes out:
+//! [`Unavailable`], whose text is the reason and the remedy, fit for one log line.
 //! Does not do: deciding whether to go on without steering (`app`).
 
 use aya::EbpfError;
@@ -65,7 +65,7 @@ pub enum Unavailable {
         source: io::Error,
     },
     /// Something else of the kernel failed.
-    #[error("cannot {action}: {source}; `sluice uninstall` clears what an earlier agent left")]
+    #[error("cannot {action}: {source}; `sluice unpin` clears what an earlier agent left")]
     Failed {
         /// What failed.
         action: String,

@@ -90,10 +90,10 @@ impl Drop for Lab {
     }
 }
 
-/// Connects from a namespace; an answer that does not come is an error after a second.
+/// Connects from a namespace; an answer that does not come is an error after five seconds (emulation is slow).
 pub fn connect(from: &Namespace, target: &str) -> io::Result<TcpStream> {
     let target: SocketAddr = target.parse().expect("test data is an address");
-    from.run(|| TcpStream::connect_timeout(&target, Duration::from_secs(1)))
+    from.run(|| TcpStream::connect_timeout(&target, Duration::from_secs(5)))
 }
 
 /// Accepts what waits in the queue of a socket, and answers how many that were.

@@ -34,7 +34,8 @@ pub fn run_tool(args: &[&str]) -> Result<()> {
         if Instant::now() > end {
             break;
         }
-        let path = format!("/change-{number}");
+        // The mark at the end keeps 1 from being the beginning of 10, which nginx would serve as well.
+        let path = format!("/change-{number}-");
         let start = Instant::now();
         replace(Path::new(file), &pattern.replace(PATH, &path))?;
         if let Some(pid) = reload.first() {

@@ -1,0 +1,167 @@
+//! Metrics in the OpenMetrics text format (version 1.0.0), read from counters at the moment of the scrape.
+//!
+//! Goes in: an [`Inspect`]. Comes out: text. Names begin with `sluice_`; units are seconds and bytes.
+
+use super::inspect::{Inspect, Readiness};
+use crate::telemetry::Counters;
+use crate::telemetry::counters::{Counter, DURATION_BOUNDS_US};
+use lb_core::problem::Severity;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+/// The media type of [`render`]'s text.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Encodes all metrics.
+#[must_use]
+pub fn render(inspect: &Arc<dyn Inspect>) -> String {
+    let mut registry = Registry::with_prefix("sluice");
+    registry.register_collector(Box::new(Scrape(inspect.clone())));
+    let mut text = String::new();
+    encode(&mut text, &registry).expect("writing to a String does not fail");
+    text
+}
+
+struct Scrape(Arc<dyn Inspect>);
+
+impl fmt::Debug for Scrape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Scrape")
+    }
+}
+
+impl Collector for Scrape {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut out = Encoder(&mut encoder);
+        self.requests(&mut out)?;
+        self.connections(&mut out)?;
+        self.upstream(&mut out)?;
+        self.configuration(&mut out)?;
+        self.kernel(&mut out)
+    }
+}
+
+impl Scrape {
+    fn sum(&self, field: impl Fn(&Counters) -> &Counter) -> u64 {
+        self.0.counters().iter().map(|c| field(c).get()).sum()
+    }
+
+    fn requests(&self, out: &mut Encoder<'_, '_>) -> fmt::Result {
+        out.counter("requests", "Requests whose head was read, malformed ones included.", self.sum(|c| &c.requests))?;
+        out.counter("requests_malformed", "Requests refused as malformed.", self.sum(|c| &c.requests_malformed))?;
+        out.gauge("requests_active", "Requests being served.", self.sum(|c| &c.requests_active))?;
+        let classes = (0..5).map(|i| (format!("{}xx", i + 1), self.sum(|c| &c.responses[i])));
+        out.counters("responses", "Responses by class of status.", "status", classes)?;
+        let counts: Vec<u64> = (0..=DURATION_BOUNDS_US.len()).map(|i| self.sum(|c| &c.durations[i])).collect();
+        let bounds = DURATION_BOUNDS_US.iter().map(|us| seconds(*us)).chain([f64::MAX]);
+        let buckets: Vec<(f64, u64)> = bounds.zip(counts.iter().copied()).collect();
+        let help = "From the first byte of a request's head to the last byte of its response, in seconds.";
+        let kind = MetricType::Histogram;
+        let sum = seconds(self.sum(|c| &c.duration_us_sum));
+        out.0.encode_descriptor("request_duration_seconds", help, None, kind)?.encode_histogram::<NoLabelSet>(
+            sum,
+            counts.iter().sum(),
+            &buckets,
+            None,
+        )
+    }
+
+    fn connections(&self, out: &mut Encoder<'_, '_>) -> fmt::Result {
+        let help = "Client connections accepted.";
+        out.counter("connections_accepted", help, self.sum(|c| &c.connections_accepted))?;
+        let help = "Client connections closed at once because the limit was reached.";
+        out.counter("connections_refused", help, self.sum(|c| &c.connections_refused))?;
+        out.gauge("connections_active", "Client connections that are open.", self.sum(|c| &c.connections_active))?;
+        let help = "TLS handshakes that failed or took too long.";
+        out.counter("tls_handshakes_failed", help, self.sum(|c| &c.handshakes_failed))?;
+        out.counter("received_bytes", "Bytes read from clients.", self.sum(|c| &c.bytes_received))?;
+        out.counter("sent_bytes", "Bytes written to clients.", self.sum(|c| &c.bytes_sent))
+    }
+
+    fn upstream(&self, out: &mut Encoder<'_, '_>) -> fmt::Result {
+        out.counter("upstream_connects", "Connections made to endpoints.", self.sum(|c| &c.upstream_connects))?;
+        let help = "Connections to endpoints that could not be made.";
+        out.counter("upstream_connects_failed", help, self.sum(|c| &c.upstream_connects_failed))?;
+        let help = "Requests sent on a kept-alive upstream connection.";
+        out.counter("upstream_reuses", help, self.sum(|c| &c.upstream_reuses))?;
+        out.gauge("upstream_idle", "Idle upstream connections.", self.sum(|c| &c.upstream_idle))
+    }
+
+    fn configuration(&self, out: &mut Encoder<'_, '_>) -> fmt::Result {
+        let status = self.0.status();
+        let ready = u64::from(self.0.readiness() == Readiness::Ready);
+        out.gauge("ready", "1 when a whole Snapshot serves and the agent does not drain.", ready)?;
+        out.gauge("snapshot_version", "Version of the Snapshot that serves.", status.snapshot)?;
+        out.gauge("routes", "Routes that serve.", status.routes as u64)?;
+        out.gauge("services", "Service ports that routes lead to.", status.services as u64)?;
+        out.gauge("endpoints", "Endpoints that can take requests.", status.endpoints as u64)?;
+        out.gauge("certificates", "Server names with a certificate.", status.certificates as u64)?;
+        let mut faults: BTreeMap<String, u64> = BTreeMap::new();
+        for problem in self.0.problems().iter().filter(|p| p.severity == Severity::Fault) {
+            *faults.entry(problem.reason.to_owned()).or_default() += 1;
+        }
+        out.gauges("faults", "Faults in the configuration, by reason.", "reason", faults)?;
+        let help = "Access-log lines dropped because standard output did not keep up.";
+        out.counter("log_lines_dropped", help, self.0.log_lines_dropped())
+    }
+
+    fn kernel(&self, out: &mut Encoder<'_, '_>) -> fmt::Result {
+        let active = u64::from(self.0.status().steering.active);
+        out.gauge("steering_active", "1 when sk_lookup brings connections to the listeners.", active)?;
+        let lookups = self.0.lookups().into_iter().map(|(outcome, n)| (outcome.to_owned(), n));
+        out.counters("lookup", "Decisions of the sk_lookup program, by outcome.", "outcome", lookups)
+    }
+}
+
+struct Encoder<'a, 'b>(&'a mut DescriptorEncoder<'b>);
+
+impl Encoder<'_, '_> {
+    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        ConstCounter::new(value).encode(self.0.encode_descriptor(name, help, None, MetricType::Counter)?)
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        ConstGauge::new(value).encode(self.0.encode_descriptor(name, help, None, MetricType::Gauge)?)
+    }
+
+    fn counters(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &str,
+        values: impl IntoIterator<Item = (String, u64)>,
+    ) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (key, value) in values {
+            ConstCounter::new(value).encode(metric.encode_family(&[(label, key.as_str())])?)?;
+        }
+        Ok(())
+    }
+
+    fn gauges(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &str,
+        values: impl IntoIterator<Item = (String, u64)>,
+    ) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (key, value) in values {
+            ConstGauge::new(value).encode(metric.encode_family(&[(label, key.as_str())])?)?;
+        }
+        Ok(())
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "exact below 2^53 microseconds, which is 285 years")]
+fn seconds(us: u64) -> f64 {
+    us as f64 / 1e6
+}

@@ -1,0 +1,254 @@
+//! The HTTP server of administration. One thread, one runtime, two doors: a TCP address and a Unix socket.
+//!
+//! | path | answer |
+//! |---|---|
+//! | `/healthz` | 200 while the process works |
+//! | `/readyz` | 200 when a whole Snapshot serves, else 503 with the reason |
+//! | `/metrics` | OpenMetrics |
+//! | `/v1/{status,routes,backends,certs,listeners,problems}` | JSON |
+//! | `/v1/explain?url=…` | JSON: what would happen to that request |
+//! | `/` | the dashboard |
+
+use super::inspect::{Inspect, Readiness};
+use super::{metrics, view};
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use lb_core::explain::{self, Question};
+use serde::Serialize;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::Semaphore;
+
+/// Connections served at once; each takes about 20 KB.
+const CONNECTIONS_MAX: usize = 64;
+/// A client must send its head within this time.
+const HEAD_TIME_MAX: Duration = Duration::from_secs(5);
+
+const DASHBOARD: &str = include_str!("dashboard.html");
+
+/// Administration cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// The TCP address cannot be bound.
+    #[error("cannot serve administration on {address}: {source}. Choose another address with --admin")]
+    Address {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The Unix socket cannot be bound.
+    #[error("cannot make the control socket {path}: {source}. Choose another directory with --run-dir")]
+    Socket {
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The runtime cannot be made.
+    #[error("cannot start the administration thread: {0}")]
+    Thread(std::io::Error),
+}
+
+/// A running server; it ends with the process.
+#[derive(Debug)]
+pub struct Server {
+    /// The TCP address that it really got.
+    pub address: SocketAddr,
+}
+
+impl Server {
+    /// Binds both doors, then serves on a thread of its own.
+    ///
+    /// # Errors
+    /// [`AdminError`] when a door cannot be bound.
+    pub fn start(address: SocketAddr, socket: &Path, inspect: Arc<dyn Inspect>) -> Result<Self, AdminError> {
+        let tcp = std::net::TcpListener::bind(address).map_err(|source| AdminError::Address { address, source })?;
+        let unix = bind_socket(socket).map_err(|source| AdminError::Socket { path: socket.to_owned(), source })?;
+        tcp.set_nonblocking(true).and_then(|()| unix.set_nonblocking(true)).map_err(AdminError::Thread)?;
+        let bound = tcp.local_addr().map_err(AdminError::Thread)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AdminError::Thread)?;
+        std::thread::Builder::new()
+            .name("admin".to_owned())
+            .spawn(move || runtime.block_on(serve(tcp, unix, inspect)))
+            .map_err(AdminError::Thread)?;
+        Ok(Self { address: bound })
+    }
+}
+
+/// A socket file that was left behind is replaced: the lock of the run directory says that nobody serves it.
+fn bind_socket(path: &Path) -> std::io::Result<std::os::unix::net::UnixListener> {
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    std::os::unix::net::UnixListener::bind(path)
+}
+
+async fn serve(tcp: std::net::TcpListener, unix: std::os::unix::net::UnixListener, inspect: Arc<dyn Inspect>) {
+    let (tcp, unix) = match (TcpListener::from_std(tcp), UnixListener::from_std(unix)) {
+        (Ok(tcp), Ok(unix)) => (tcp, unix),
+        (Err(error), _) | (_, Err(error)) => {
+            tracing::error!(%error, "administration cannot be served");
+            return;
+        }
+    };
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok(place) = places.clone().acquire_owned().await else { return };
+        let inspect = inspect.clone();
+        tokio::select! {
+            accepted = tcp.accept() => match accepted {
+                Ok((stream, _)) => drop(tokio::spawn(async move { connection(stream, inspect).await; drop(place); })),
+                Err(error) => pause(&error).await,
+            },
+            accepted = unix.accept() => match accepted {
+                Ok((stream, _)) => drop(tokio::spawn(async move { connection(stream, inspect).await; drop(place); })),
+                Err(error) => pause(&error).await,
+            },
+        }
+    }
+}
+
+/// Out of file descriptors, most likely: trying again at once would only burn a core.
+async fn pause(error: &std::io::Error) {
+    tracing::warn!(%error, "administration cannot accept a connection");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+}
+
+async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin, inspect: Arc<dyn Inspect>) {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let inspect = inspect.clone();
+        async move { Ok::<_, Infallible>(answer(&request, &inspect)) }
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME_MAX)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(%error, "an administration connection ended early");
+    }
+}
+
+fn answer(request: &Request<Incoming>, inspect: &Arc<dyn Inspect>) -> Response<Full<Bytes>> {
+    if request.method() != Method::GET && request.method() != Method::HEAD {
+        return text(StatusCode::METHOD_NOT_ALLOWED, "administration is read-only: use GET\n");
+    }
+    let published = inspect.published();
+    match request.uri().path() {
+        "/" => typed("text/html; charset=utf-8", DASHBOARD),
+        "/healthz" => text(StatusCode::OK, "ok\n"),
+        "/readyz" => match inspect.readiness() {
+            Readiness::Ready => text(StatusCode::OK, "ready\n"),
+            Readiness::Starting => text(StatusCode::SERVICE_UNAVAILABLE, "starting: no whole Snapshot serves yet\n"),
+            Readiness::Draining => text(StatusCode::SERVICE_UNAVAILABLE, "draining: SIGTERM came\n"),
+        },
+        "/metrics" => typed(metrics::CONTENT_TYPE, metrics::render(inspect)),
+        "/v1/status" => json(&inspect.status()),
+        "/v1/routes" => json(&view::routes(&published.snapshot)),
+        "/v1/backends" => json(&view::backends(&published.snapshot)),
+        "/v1/certs" => json(&view::certificates(&published.snapshot)),
+        "/v1/listeners" => json(&inspect.listeners()),
+        "/v1/problems" => json(&*inspect.problems()),
+        "/v1/explain" => match request.uri().query().and_then(explained_url) {
+            Some(url) => match parse_url(&url) {
+                Some(question) => json(&explain::explain(&published.snapshot, question)),
+                None => text(StatusCode::BAD_REQUEST, "url must be http://host[:port]/path or https://…\n"),
+            },
+            None => text(StatusCode::BAD_REQUEST, "the query must be url=…, with % escapes\n"),
+        },
+        _ => text(StatusCode::NOT_FOUND, "no such page; see docs/operate.md\n"),
+    }
+}
+
+/// Splits an absolute URL into what routing looks at. The fragment is dropped, an empty path becomes `/`.
+#[must_use]
+pub fn parse_url(url: &str) -> Option<Question<'_>> {
+    let (scheme, rest) = url.split_once("://")?;
+    let secure = match scheme {
+        "http" => false,
+        "https" => true,
+        _ => return None,
+    };
+    let rest = rest.split('#').next()?;
+    let (authority, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    if authority.contains('@') {
+        return None;
+    }
+    let target = if target.is_empty() { "/" } else { target };
+    target.starts_with('/').then_some(Question { secure, authority, target })
+}
+
+fn explained_url(query: &str) -> Option<String> {
+    let encoded = query.strip_prefix("url=")?;
+    let mut bytes = Vec::with_capacity(encoded.len());
+    let mut rest = encoded.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        rest = tail;
+        if *first == b'%' {
+            let digits = std::str::from_utf8(rest.get(..2)?).ok().filter(|d| !d.starts_with('+'))?;
+            bytes.push(u8::from_str_radix(digits, 16).ok()?);
+            rest = rest.get(2..)?;
+        } else {
+            bytes.push(*first);
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+fn json(value: &impl Serialize) -> Response<Full<Bytes>> {
+    match serde_json::to_vec(value) {
+        Ok(body) => typed("application/json", body),
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("cannot be shown as JSON: {error}\n")),
+    }
+}
+
+fn typed(content_type: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(content_type));
+    response
+}
+
+fn text(status: StatusCode, body: &str) -> Response<Full<Bytes>> {
+    let mut response = typed("text/plain; charset=utf-8", body.to_owned());
+    *response.status_mut() = status;
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls() {
+        let check = |url: &str, want: Option<(bool, &str, &str)>| {
+            let got = parse_url(url).map(|q| (q.secure, q.authority, q.target));
+            assert_eq!(got, want, "{url}");
+        };
+        check("http://a.b:80/c?d#e", Some((false, "a.b:80", "/c?d")));
+        check("https://a", Some((true, "a", "/")));
+        check("ftp://a/", None);
+        check("http://u@a/", None);
+        check("http://a?x", None);
+        check("/path", None);
+    }
+
+    #[test]
+    fn queries() {
+        assert_eq!(explained_url("url=http%3A%2F%2Fa%2Fb").as_deref(), Some("http://a/b"));
+        assert_eq!(explained_url("url=%"), None);
+        assert_eq!(explained_url("url=%+1"), None);
+        assert_eq!(explained_url("url=%ff"), None);
+        assert_eq!(explained_url("other=1"), None);
+    }
+}

@@ -1,0 +1,202 @@
+//! The state of the running agent: takes what translation gives, publishes it, and answers administration.
+//!
+//! Goes in: translated configuration, changes of readiness. Comes out: [`Inspect`]. Its locks belong to the control
+//! path; the request path reads the `Publisher` alone.
+
+use crate::admin::{Inspect, ListenerView, Readiness, Status, SteeringStatus};
+use crate::config::Config;
+use crate::control::Translated;
+use crate::kernel::Steering;
+use crate::proxy::Keys;
+use crate::publish::{Published, Publisher};
+use crate::telemetry::access_log::rfc3339;
+use crate::telemetry::{AccessLog, Counters};
+use lb_core::Problem;
+use lb_core::problem::Severity;
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Instant, SystemTime};
+
+/// What the state is made of.
+pub struct Parts {
+    pub publisher: Arc<Publisher>,
+    pub keys: Arc<Keys>,
+    pub counters: Vec<Arc<Counters>>,
+    pub access_log: AccessLog,
+    pub listeners: Vec<ListenerView>,
+    pub steering: Option<Steering>,
+    pub steering_status: SteeringStatus,
+}
+
+/// A listening socket with the address that it serves.
+pub struct SteeredSocket {
+    pub served: SocketAddr,
+    pub fd: OwnedFd,
+}
+
+pub struct State {
+    parts: Shared,
+    steering: Mutex<Option<Steering>>,
+    configuration: Mutex<Configuration>,
+    source: String,
+    started: (SystemTime, Instant),
+}
+
+struct Shared {
+    publisher: Arc<Publisher>,
+    keys: Arc<Keys>,
+    counters: Vec<Arc<Counters>>,
+    access_log: AccessLog,
+    listeners: Vec<ListenerView>,
+    steering_status: SteeringStatus,
+}
+
+struct Configuration {
+    readiness: Readiness,
+    problems: Arc<Vec<Problem>>,
+    objects: usize,
+    changed: Option<SystemTime>,
+}
+
+impl State {
+    pub fn new(config: &Config, parts: Parts) -> Self {
+        let Parts { publisher, keys, counters, access_log, listeners, steering, mut steering_status } = parts;
+        if let Some(steering) = &steering {
+            steering_status.kernel = serde_json::to_value(steering.report()).unwrap_or_default();
+        }
+        Self {
+            parts: Shared { publisher, keys, counters, access_log, listeners, steering_status },
+            steering: Mutex::new(steering),
+            configuration: Mutex::new(Configuration {
+                readiness: Readiness::Starting,
+                problems: Arc::default(),
+                objects: 0,
+                changed: None,
+            }),
+            source: format!("directory {}", config.directory.display()),
+            started: (SystemTime::now(), Instant::now()),
+        }
+    }
+
+    /// Publishes what was translated, and logs the faults that are new.
+    pub fn take(&self, read: Translated) {
+        self.parts.keys.prepare(&read.snapshot);
+        let routes = read.snapshot.routes.len();
+        let version = self.parts.publisher.publish(read.snapshot);
+        let faults = read.problems.iter().filter(|p| p.severity == Severity::Fault).count();
+        let mut configuration = held(&self.configuration);
+        let known: HashSet<&Problem> = configuration.problems.iter().collect();
+        for problem in read.problems.iter().filter(|p| !known.contains(p)) {
+            match problem.severity {
+                Severity::Fault => tracing::warn!("{problem}"),
+                Severity::Note => tracing::debug!("{problem}"),
+            }
+        }
+        configuration.problems = Arc::new(read.problems);
+        configuration.objects = read.objects;
+        configuration.changed = Some(SystemTime::now());
+        tracing::info!(version, routes, faults, objects = read.objects, "configuration serves");
+    }
+
+    /// Makes the kernel bring connections to these sockets, when it steers.
+    pub fn steer(&self, sockets: &[SteeredSocket]) -> anyhow::Result<()> {
+        let Some(steering) = &mut *held(&self.steering) else { return Ok(()) };
+        let listeners: Vec<_> = sockets.iter().map(|s| (s.served, s.fd.as_fd())).collect();
+        let summary = steering.steer(&listeners)?;
+        tracing::info!(?summary, "the kernel knows the listeners");
+        Ok(())
+    }
+
+    /// Stops new connections from coming through the kernel.
+    pub fn withdraw(&self) {
+        if let Some(steering) = &mut *held(&self.steering)
+            && let Err(error) = steering.withdraw()
+        {
+            tracing::error!(%error, "listeners could not be withdrawn from the kernel");
+        }
+    }
+
+    pub fn ready(&self) {
+        held(&self.configuration).readiness = Readiness::Ready;
+        tracing::info!("ready");
+    }
+
+    pub fn draining(&self) {
+        held(&self.configuration).readiness = Readiness::Draining;
+    }
+}
+
+impl Inspect for State {
+    fn published(&self) -> Arc<Published> {
+        self.parts.publisher.current()
+    }
+
+    fn problems(&self) -> Arc<Vec<Problem>> {
+        held(&self.configuration).problems.clone()
+    }
+
+    fn readiness(&self) -> Readiness {
+        held(&self.configuration).readiness
+    }
+
+    fn status(&self) -> Status {
+        let published = self.published();
+        let snapshot = &published.snapshot;
+        let configuration = held(&self.configuration);
+        let faults = configuration.problems.iter().filter(|p| p.severity == Severity::Fault).count();
+        let hosts: HashSet<_> = snapshot.routes.iter().map(|(_, route)| &route.host).collect();
+        let sum = |field: fn(&Counters) -> u64| self.parts.counters.iter().map(|c| field(c)).sum();
+        Status {
+            version: env!("CARGO_PKG_VERSION"),
+            pid: std::process::id(),
+            readiness: configuration.readiness,
+            started: rfc3339(self.started.0),
+            uptime_s: self.started.1.elapsed().as_secs(),
+            snapshot: snapshot.version,
+            snapshot_time: configuration.changed.map(rfc3339),
+            source: self.source.clone(),
+            objects: configuration.objects,
+            hosts: hosts.len(),
+            routes: snapshot.routes.len(),
+            services: snapshot.services.len(),
+            endpoints: snapshot.services.iter().map(|s| s.endpoints.len()).sum(),
+            certificates: snapshot.certificates.entries().len(),
+            faults,
+            notes: configuration.problems.len() - faults,
+            workers: self.parts.counters.len(),
+            connections_active: sum(|c| c.connections_active.get()),
+            requests: sum(|c| c.requests.get()),
+            steering: self.parts.steering_status.clone(),
+        }
+    }
+
+    fn listeners(&self) -> Vec<ListenerView> {
+        self.parts.listeners.clone()
+    }
+
+    fn counters(&self) -> &[Arc<Counters>] {
+        &self.parts.counters
+    }
+
+    fn lookups(&self) -> Vec<(&'static str, u64)> {
+        let steering = held(&self.steering);
+        let counted = steering.as_ref().map(Steering::counters).transpose();
+        counted
+            .unwrap_or_else(|error| {
+                tracing::warn!(%error, "the kernel's counters cannot be read");
+                None
+            })
+            .unwrap_or_default()
+    }
+
+    fn log_lines_dropped(&self) -> u64 {
+        self.parts.access_log.dropped()
+    }
+}
+
+/// A lock whose holder cannot leave it half changed: what a panicking thread left is still whole.
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

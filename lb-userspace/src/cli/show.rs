@@ -1,0 +1,164 @@
+//! `sluice routes`, `backends`, `certs`, `listeners`, `problems`, `status`: what a running agent has, as JSON or a table.
+
+use super::table::table;
+use super::{Output, ShowArgs};
+use crate::admin::client;
+use anyhow::Context;
+use serde_json::Value;
+use std::process::ExitCode;
+
+/// What is shown.
+#[derive(Debug, Clone, Copy)]
+#[allow(missing_docs, reason = "named as the commands")]
+pub enum Noun {
+    Routes,
+    Backends,
+    Certs,
+    Listeners,
+    Problems,
+    Status,
+}
+
+/// Asks the agent and prints its answer.
+///
+/// # Errors
+/// When no agent answers.
+pub fn show(noun: Noun, args: &ShowArgs) -> anyhow::Result<ExitCode> {
+    let body = client::ask(&args.agent.socket(), noun.path())?;
+    let value: Value =
+        serde_json::from_str(&body).context("the agent's answer is not JSON: is it of another version?")?;
+    if args.output.output == Output::Json {
+        println!("{}", serde_json::to_string_pretty(&value)?);
+    } else {
+        print!("{}", noun.text(&value));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Noun {
+    fn path(self) -> &'static str {
+        match self {
+            Self::Routes => "/v1/routes",
+            Self::Backends => "/v1/backends",
+            Self::Certs => "/v1/certs",
+            Self::Listeners => "/v1/listeners",
+            Self::Problems => "/v1/problems",
+            Self::Status => "/v1/status",
+        }
+    }
+
+    fn text(self, value: &Value) -> String {
+        match self {
+            Self::Routes => {
+                rows(value, &["HOST", "PATH", "INGRESS", "RULE", "BACKEND", "FILTERS", "CLASS", "WHY"], route)
+            }
+            Self::Backends => backends(value),
+            Self::Certs => rows(value, &["SERVER NAME", "SECRET", "NOT AFTER", "FINGERPRINT"], |c| {
+                vec![cell(&c["server_name"]), cell(&c["secret"]), cell(&c["not_after"]), cell(&c["fingerprint"])]
+            }),
+            Self::Listeners => rows(value, &["SERVED", "PROTOCOL", "BY", "BOUND", "SOCKETS"], |l| {
+                ["served", "protocol", "by", "bound", "sockets"].map(|field| cell(&l[field])).to_vec()
+            }),
+            Self::Problems => rows(value, &["SEVERITY", "OBJECT", "FIELD", "REASON", "MESSAGE", "REMEDY"], problem),
+            Self::Status => status(value),
+        }
+    }
+}
+
+fn rows(value: &Value, header: &[&str], row: impl Fn(&Value) -> Vec<String>) -> String {
+    let rows: Vec<_> = value.as_array().into_iter().flatten().map(row).collect();
+    table(header, &rows)
+}
+
+fn route(r: &Value) -> Vec<String> {
+    let backend = match r["unavailable"].as_str() {
+        Some(reason) => format!("503: {reason}"),
+        None => format!("{} ({} endpoints)", cell(&r["service"]), cell(&r["endpoints"])),
+    };
+    let filters = r["filters"].as_array().into_iter().flatten();
+    let filters: Vec<String> = filters.filter_map(|f| f.as_object()?.keys().next().cloned()).collect();
+    vec![
+        cell(&r["host"]),
+        format!("{} {}", cell(&r["kind"]), cell(&r["path"])),
+        cell(&r["ingress"]),
+        cell(&r["rule"]),
+        backend,
+        if filters.is_empty() { "-".to_owned() } else { filters.join(",") },
+        cell(&r["class"]["class"]),
+        cell(&r["class_reason"]),
+    ]
+}
+
+fn backends(value: &Value) -> String {
+    let mut lines = Vec::new();
+    for backend in value.as_array().into_iter().flatten() {
+        let endpoints: Vec<&Value> = backend["endpoints"].as_array().into_iter().flatten().collect();
+        if endpoints.is_empty() {
+            lines.push(
+                [&backend["service"], &Value::Null, &Value::Null, &Value::Null, &backend["note"]].map(cell).to_vec(),
+            );
+        }
+        for e in endpoints {
+            let row = [&backend["service"], &e["address"], &e["pod"], &e["node"], &backend["note"]];
+            lines.push(row.map(cell).to_vec());
+        }
+    }
+    table(&["SERVICE", "ENDPOINT", "POD", "NODE", "NOTE"], &lines)
+}
+
+fn problem(p: &Value) -> Vec<String> {
+    let object = &p["object"];
+    let namespace = object["namespace"].as_str().filter(|n| !n.is_empty()).map(|n| format!("{n}/")).unwrap_or_default();
+    vec![
+        cell(&p["severity"]),
+        format!("{} {namespace}{}", cell(&object["kind"]), cell(&object["name"])),
+        cell(&p["field"]),
+        cell(&p["reason"]),
+        cell(&p["message"]),
+        cell(&p["remedy"]),
+    ]
+}
+
+fn status(value: &Value) -> String {
+    let mut lines = Vec::new();
+    for (name, field) in value.as_object().into_iter().flatten() {
+        if name == "steering" {
+            lines.push(vec!["steering".to_owned(), format!("{}: {}", cell(&field["mode"]), cell(&field["reason"]))]);
+        } else {
+            lines.push(vec![name.clone(), cell(field)]);
+        }
+    }
+    table(&["STATUS", "VALUE"], &lines)
+}
+
+/// A cell of text; control characters of configuration are escaped, so that they cannot drive a terminal.
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) if text.is_empty() => "-".to_owned(),
+        Value::String(text) => text.chars().flat_map(visible).collect(),
+        other => other.to_string(),
+    }
+}
+
+fn visible(c: char) -> Vec<char> {
+    if c.is_control() { c.escape_default().collect() } else { vec![c] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn configuration_cannot_drive_the_terminal() {
+        assert_eq!(cell(&json!("a\u{1b}[2Jb\n")), "a\\u{1b}[2Jb\\n");
+    }
+
+    #[test]
+    fn a_service_without_endpoints_is_shown() {
+        let value = json!([{"service": "a/b:80", "endpoints": [], "note": "none is ready"}]);
+        let text = Noun::Backends.text(&value);
+        assert!(text.contains("a/b:80") && text.contains("none is ready"), "{text}");
+    }
+}

@@ -1,0 +1,199 @@
+//! The store: every object that is known, by kind, namespace and name, with the place it was read at.
+//!
+//! Goes in: objects of a source, whole files of the directory or single ones of an API. Comes out: one object for each
+//! name; where several files claim a name, the first file by name holds it and the others are reported.
+//! Does not interpret objects, except that a Secret's certificate is parsed once and remembered with it.
+
+use super::object::Object;
+use super::reason;
+use super::translate::tls::{self, Parsed};
+use k8s_openapi::api::core::v1::{Endpoints, Node, Secret, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
+use lb_core::Problem;
+use lb_core::model::{Kind, ObjectRef};
+use lb_core::problem::{Place, Severity};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, OnceLock};
+
+/// Objects by name.
+#[derive(Debug, Default)]
+pub struct Store {
+    objects: BTreeMap<Kind, BTreeMap<ObjectRef, Vec<Stored>>>,
+    files: BTreeMap<Arc<str>, Vec<ObjectRef>>,
+    /// Names that more than one document claims.
+    contested: BTreeSet<ObjectRef>,
+    len: usize,
+}
+
+/// An object in the store.
+#[derive(Debug)]
+pub struct Stored {
+    /// The object.
+    pub object: Object,
+    /// Where it was read; `None` when it came from an API.
+    pub place: Option<Place>,
+    certificate: OnceLock<Parsed>,
+}
+
+impl Store {
+    /// Adds or replaces an object that an API owns.
+    pub fn upsert(&mut self, object: Object) {
+        self.remove(&object.key());
+        self.claim(Stored { object, place: None, certificate: OnceLock::new() });
+    }
+
+    /// Takes out the object that an API owns under this name. What files claim stays.
+    pub fn remove(&mut self, key: &ObjectRef) {
+        self.release(key, |place| place.is_none());
+    }
+
+    /// Makes `entries` (object and line) all that this file claims.
+    pub fn replace_file(&mut self, file: &Arc<str>, entries: impl IntoIterator<Item = (Object, u32)>) {
+        for key in self.files.remove(file).unwrap_or_default() {
+            self.release(&key, |place| place.as_ref().is_some_and(|p| p.file == *file));
+        }
+        let mut keys = Vec::new();
+        for (object, line) in entries {
+            keys.push(object.key());
+            let place = Some(Place { file: file.clone(), line });
+            self.claim(Stored { object, place, certificate: OnceLock::new() });
+        }
+        if !keys.is_empty() {
+            self.files.insert(file.clone(), keys);
+        }
+    }
+
+    /// How many names are held.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether nothing is known.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The object that holds a name.
+    #[must_use]
+    pub fn get(&self, key: &ObjectRef) -> Option<&Stored> {
+        self.objects.get(&key.kind)?.get(key)?.first()
+    }
+
+    /// All Ingresses, by namespace and name.
+    pub fn ingresses(&self) -> impl Iterator<Item = (&ObjectRef, &Ingress)> {
+        self.all(Kind::Ingress)
+            .filter_map(|(key, s)| if let Object::Ingress(o) = &s.object { Some((key, &**o)) } else { None })
+    }
+
+    /// All IngressClasses, by name.
+    pub fn ingress_classes(&self) -> impl Iterator<Item = (&ObjectRef, &IngressClass)> {
+        self.all(Kind::IngressClass)
+            .filter_map(|(key, s)| if let Object::IngressClass(o) = &s.object { Some((key, &**o)) } else { None })
+    }
+
+    /// All EndpointSlices, by namespace and name.
+    pub fn endpoint_slices(&self) -> impl Iterator<Item = (&ObjectRef, &EndpointSlice)> {
+        self.all(Kind::EndpointSlice)
+            .filter_map(|(key, s)| if let Object::EndpointSlice(o) = &s.object { Some((key, &**o)) } else { None })
+    }
+
+    /// A Service.
+    #[must_use]
+    pub fn service(&self, namespace: &str, name: &str) -> Option<&Service> {
+        match &self.get(&ObjectRef::new(Kind::Service, namespace, name))?.object {
+            Object::Service(service) => Some(service),
+            _ => None,
+        }
+    }
+
+    /// The legacy Endpoints of a Service.
+    #[must_use]
+    pub fn endpoints(&self, namespace: &str, name: &str) -> Option<&Endpoints> {
+        match &self.get(&ObjectRef::new(Kind::Endpoints, namespace, name))?.object {
+            Object::Endpoints(endpoints) => Some(endpoints),
+            _ => None,
+        }
+    }
+
+    /// A Node.
+    #[must_use]
+    pub fn node(&self, name: &str) -> Option<&Node> {
+        match &self.get(&ObjectRef::new(Kind::Node, "", name))?.object {
+            Object::Node(node) => Some(node),
+            _ => None,
+        }
+    }
+
+    /// The certificate in a Secret, parsed when it is first asked for; `None` when there is no such Secret.
+    #[must_use]
+    pub fn certificate(&self, key: &ObjectRef) -> Option<&Parsed> {
+        let stored = self.get(key)?;
+        let Object::Secret(secret) = &stored.object else { return None };
+        let secret: &Secret = secret;
+        Some(stored.certificate.get_or_init(|| tls::parse(key, secret)))
+    }
+
+    /// When the next certificate that was asked for begins or ceases to be valid, seconds since 1970.
+    #[must_use]
+    pub fn certificates_change_at_s(&self, now_s: i64) -> Option<i64> {
+        let parsed = self.all(Kind::Secret).filter_map(|(_, stored)| stored.certificate.get()?.as_ref().ok());
+        let changes = parsed.flat_map(|c| [c.not_before_s, c.not_after_s.saturating_add(1)]);
+        changes.filter(|at| *at > now_s).min()
+    }
+
+    /// A Fault for every document that claims a name which another one holds.
+    #[must_use]
+    pub fn problems(&self) -> Vec<Problem> {
+        let claims = |key: &ObjectRef| self.objects.get(&key.kind).and_then(|kind| kind.get(key));
+        self.contested.iter().filter_map(|key| Some((key, claims(key)?))).flat_map(|(key, c)| losers(key, c)).collect()
+    }
+
+    fn all(&self, kind: Kind) -> impl Iterator<Item = (&ObjectRef, &Stored)> {
+        self.objects.get(&kind).into_iter().flatten().filter_map(|(key, claims)| Some((key, claims.first()?)))
+    }
+
+    fn claim(&mut self, stored: Stored) {
+        let key = stored.object.key();
+        let claims = self.objects.entry(key.kind).or_default().entry(key.clone()).or_default();
+        let at = claims.partition_point(|other| other.place <= stored.place);
+        claims.insert(at, stored);
+        match claims.len() {
+            1 => self.len += 1,
+            _ => drop(self.contested.insert(key)),
+        }
+    }
+
+    fn release(&mut self, key: &ObjectRef, owned: impl Fn(&Option<Place>) -> bool) {
+        let Some(kind) = self.objects.get_mut(&key.kind) else { return };
+        let Some(claims) = kind.get_mut(key) else { return };
+        claims.retain(|stored| !owned(&stored.place));
+        if claims.len() < 2 {
+            self.contested.remove(key);
+        }
+        if claims.is_empty() {
+            kind.remove(key);
+            self.len -= 1;
+        }
+    }
+}
+
+fn losers(key: &ObjectRef, claims: &[Stored]) -> Vec<Problem> {
+    let Some((winner, losers)) = claims.split_first() else { return Vec::new() };
+    let held_at = winner.place.as_ref().map_or("the API".to_owned(), |p| format!("{}:{}", p.file, p.line));
+    let loser = |stored: &Stored| Problem {
+        severity: Severity::Fault,
+        object: key.clone(),
+        place: stored.place.clone(),
+        field: "metadata.name".to_owned(),
+        reason: reason::DUPLICATE_OBJECT,
+        message: format!("{key} is defined at {held_at} already, and that definition is the one in use."),
+        remedy: "Keep one definition, or give this one another name.".to_owned(),
+    };
+    losers.iter().map(loser).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,179 @@
+//! Backends: what a rule names becomes a service of the Snapshot, or the reason why there is none.
+
+use super::super::reason;
+use super::super::store::Store;
+use super::endpoints::{self, Slices};
+use super::report::Report;
+use super::topology::Location;
+use k8s_openapi::api::core::v1::{Service as KubeService, ServicePort};
+use k8s_openapi::api::networking::v1::{IngressBackend, ServiceBackendPort};
+use lb_core::model::route::Target;
+use lb_core::model::{ObjectRef, Service, ServiceId, ServiceKey};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// The services of a Snapshot in the making, each once.
+#[derive(Debug)]
+pub struct Services<'a> {
+    store: &'a Store,
+    slices: Slices<'a>,
+    location: Location,
+    known: HashMap<ServiceKey, Result<ServiceId, Refused>>,
+    services: Vec<Arc<Service>>,
+}
+
+/// Why a backend cannot be used.
+#[derive(Debug, Clone)]
+struct Refused {
+    /// Below the backend's field.
+    field: &'static str,
+    reason: &'static str,
+    message: String,
+    remedy: String,
+}
+
+impl<'a> Services<'a> {
+    /// Nothing yet, of a store, seen from a place.
+    #[must_use]
+    pub fn new(store: &'a Store, location: Location) -> Self {
+        Self { store, slices: Slices::of(store), location, known: HashMap::new(), services: Vec::new() }
+    }
+
+    /// Where the requests of a backend go. `field` is the path of the backend in the Ingress `owner`.
+    pub fn target(
+        &mut self,
+        owner: &ObjectRef,
+        backend: &IngressBackend,
+        field: &str,
+        report: &mut Report<'_>,
+    ) -> Target {
+        let found = key(owner, backend).and_then(|key| match self.known.get(&key) {
+            Some(known) => known.clone(),
+            None => {
+                let resolved = self.resolve(&key, report);
+                self.known.insert(key, resolved.clone());
+                resolved
+            }
+        });
+        match found {
+            Ok(id) => {
+                self.note_no_endpoints(owner, id, field, report);
+                Target::Service(id)
+            }
+            Err(refused) => {
+                let field =
+                    if refused.field.is_empty() { field.to_owned() } else { format!("{field}.{}", refused.field) };
+                let why = refused.message.as_str().into();
+                let message = format!("{}; requests are answered 503.", refused.message);
+                report.fault(owner, field, refused.reason, message, refused.remedy);
+                Target::Unavailable(why)
+            }
+        }
+    }
+
+    /// The services, by id.
+    #[must_use]
+    pub fn finish(self) -> Vec<Arc<Service>> {
+        self.services
+    }
+
+    fn resolve(&mut self, key: &ServiceKey, report: &mut Report<'_>) -> Result<ServiceId, Refused> {
+        let (namespace, name) = (&*key.namespace, &*key.name);
+        let service = self.store.service(namespace, name).ok_or_else(|| Refused {
+            field: "service.name",
+            reason: reason::SERVICE_MISSING,
+            message: format!("Service {namespace}/{name} does not exist"),
+            remedy: "Create the Service, or correct the name.".to_owned(),
+        })?;
+        let port = port(key, service)?;
+        let (endpoints, note) = endpoints::choose(key, service, port, &self.slices, self.store, &self.location, report);
+        let id = ServiceId(u32::try_from(self.services.len()).unwrap_or(u32::MAX));
+        self.services.push(Arc::new(Service { key: key.clone(), endpoints, note }));
+        Ok(id)
+    }
+
+    fn note_no_endpoints(&self, owner: &ObjectRef, id: ServiceId, field: &str, report: &mut Report<'_>) {
+        let Some(service) = self.services.get(id.0 as usize) else { return };
+        if service.endpoints.is_empty() {
+            let message =
+                format!("Service {} has no endpoint: {}; requests are answered 503.", service.key, service.note);
+            let remedy = "Wait until its pods are ready, or look at its selector and its EndpointSlices.";
+            report.note(owner, format!("{field}.service"), reason::NO_ENDPOINTS, message, remedy);
+        }
+    }
+}
+
+/// The name of what a backend names.
+fn key(owner: &ObjectRef, backend: &IngressBackend) -> Result<ServiceKey, Refused> {
+    let invalid = |field, message: &str| Refused {
+        field,
+        reason: reason::INVALID_BACKEND,
+        message: message.to_owned(),
+        remedy: "Name a service, and its port by number or by name.".to_owned(),
+    };
+    if backend.resource.is_some() {
+        return Err(Refused {
+            field: "resource",
+            reason: reason::RESOURCE_BACKEND,
+            message: "Backends other than services are not supported".to_owned(),
+            remedy: "Name a service instead.".to_owned(),
+        });
+    }
+    let service = backend.service.as_ref().ok_or_else(|| invalid("", "The backend names no service"))?;
+    if service.name.is_empty() {
+        return Err(invalid("service.name", "The backend names no service"));
+    }
+    let port = service.port.as_ref();
+    let named = port.and_then(|p| p.name.as_deref()).filter(|name| !name.is_empty());
+    let port = match (port.and_then(number), named) {
+        (Some(_), Some(_)) => return Err(invalid("service.port", "The port has both a number and a name")),
+        (None, None) => return Err(invalid("service.port", "The backend names no port")),
+        (None, Some(name)) => name.into(),
+        (Some(number), None) if (1..=65_535).contains(&number) => number.to_string().into(),
+        (Some(_), None) => return Err(invalid("service.port.number", "The port number is not from 1 to 65535")),
+    };
+    Ok(ServiceKey { namespace: owner.namespace.clone(), name: service.name.as_str().into(), port })
+}
+
+/// 0 is how a serialised "no number" looks.
+fn number(port: &ServiceBackendPort) -> Option<i32> {
+    port.number.filter(|number| *number != 0)
+}
+
+/// The port of a Service that a backend names. A port name has a letter, so it never looks like a number.
+fn port<'s>(key: &ServiceKey, service: &'s KubeService) -> Result<&'s ServicePort, Refused> {
+    let spec = service.spec.as_ref();
+    if spec.and_then(|s| s.type_.as_deref()) == Some("ExternalName") {
+        return Err(Refused {
+            field: "service.name",
+            reason: reason::EXTERNAL_NAME,
+            message: format!("Service {}/{} is an ExternalName, which is not supported", key.namespace, key.name),
+            remedy: "Name a Service with endpoints.".to_owned(),
+        });
+    }
+    let ports = || spec.and_then(|s| s.ports.as_ref()).into_iter().flatten();
+    let wanted: Option<i32> = key.port.parse().ok();
+    let matches = |p: &&ServicePort| match wanted {
+        Some(number) => p.port == number,
+        None => p.name.as_deref() == Some(&*key.port),
+    };
+    let tcp = |p: &&ServicePort| p.protocol.as_deref().is_none_or(|protocol| protocol == "TCP");
+    ports().filter(matches).find(tcp).ok_or_else(|| {
+        let has: Vec<String> = ports().filter(tcp).map(shown).collect();
+        let has = if has.is_empty() { "none".to_owned() } else { has.join(", ") };
+        Refused {
+            field: "service.port",
+            reason: reason::SERVICE_PORT_MISSING,
+            message: format!("Service {}/{} has no TCP port {} (it has {has})", key.namespace, key.name, key.port),
+            remedy: "Name one of the ports of the Service.".to_owned(),
+        }
+    })
+}
+
+/// `http (80)` or `80`.
+fn shown(port: &ServicePort) -> String {
+    match &port.name {
+        Some(name) => format!("{name} ({})", port.port),
+        None => port.port.to_string(),
+    }
+}

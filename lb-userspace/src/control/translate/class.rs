@@ -1,0 +1,137 @@
+//! Classes: which Ingresses are ours.
+//!
+//! In this order: `spec.ingressClassName` names an IngressClass, whose controller decides; else the annotation
+//! `kubernetes.io/ingress.class`; else the class that is marked default; else the setting for Ingresses without a class.
+
+use super::super::reason;
+use super::super::store::Store;
+use super::report::Report;
+use crate::config;
+use k8s_openapi::api::networking::v1::{Ingress, IngressSpec};
+use lb_core::model::ObjectRef;
+use std::collections::HashMap;
+
+/// The annotation that named a class before `spec.ingressClassName` did.
+pub const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
+
+/// The annotation by which an IngressClass takes Ingresses that name none.
+pub const DEFAULT_CLASS_ANNOTATION: &str = "ingressclass.kubernetes.io/is-default-class";
+
+/// The IngressClasses.
+#[derive(Debug)]
+pub struct Classes<'a> {
+    objects: &'a config::Objects,
+    /// By name: the controller.
+    controllers: HashMap<&'a str, &'a str>,
+    /// The classes marked default, by name.
+    defaults: Vec<&'a str>,
+}
+
+impl<'a> Classes<'a> {
+    /// Reads all IngressClasses.
+    pub fn read(store: &'a Store, objects: &'a config::Objects, report: &mut Report<'_>) -> Self {
+        let mut classes = Self { objects, controllers: HashMap::new(), defaults: Vec::new() };
+        for (key, class) in store.ingress_classes() {
+            let controller = class.spec.as_ref().and_then(|s| s.controller.as_deref()).unwrap_or_default();
+            classes.controllers.insert(&key.name, controller);
+            let annotations = class.metadata.annotations.as_ref();
+            if annotations.and_then(|a| a.get(DEFAULT_CLASS_ANNOTATION)).is_some_and(|v| v == "true") {
+                classes.defaults.push(&key.name);
+            }
+        }
+        if classes.defaults.len() > 1 {
+            classes.several_defaults(store, report);
+        }
+        classes
+    }
+
+    /// What the Ingress asks for, when it is ours; else says why it is not.
+    pub fn claim<'i>(&self, key: &ObjectRef, ingress: &'i Ingress, report: &mut Report<'_>) -> Option<&'i IngressSpec> {
+        let Some(spec) = &ingress.spec else {
+            let message = "The Ingress has no spec, so it serves nothing.";
+            report.fault(key, "spec", reason::NOTHING_TO_SERVE, message, "Add a rule or spec.defaultBackend.");
+            return None;
+        };
+        let named = spec.ingress_class_name.as_deref().filter(|name| !name.is_empty());
+        let annotated =
+            ingress.metadata.annotations.as_ref().and_then(|a| a.get(CLASS_ANNOTATION)).filter(|name| !name.is_empty());
+        let ours = match (named, annotated) {
+            (Some(name), _) => self.named(key, name, report),
+            (None, Some(name)) => self.annotated(key, name, report),
+            (None, None) => self.unnamed(key, report),
+        };
+        ours.then_some(spec)
+    }
+
+    fn is_ours(&self, class: &str) -> bool {
+        self.controllers.get(class).is_some_and(|controller| *controller == self.objects.controller_class)
+    }
+
+    fn named(&self, key: &ObjectRef, name: &str, report: &mut Report<'_>) -> bool {
+        let field = "spec.ingressClassName";
+        match self.controllers.get(name) {
+            Some(controller) if *controller == self.objects.controller_class => true,
+            Some(controller) => {
+                let message =
+                    format!("Class {name} is of controller {controller:?}, so the Ingress is not served here.");
+                report.note(key, field, reason::OTHER_CLASS, message, "Nothing, if that is meant.");
+                false
+            }
+            None => {
+                let message = format!("There is no IngressClass {name:?}, so nobody serves this Ingress.");
+                let remedy =
+                    format!("Create it with spec.controller {:?}, or correct the name.", self.objects.controller_class);
+                report.fault(key, field, reason::UNKNOWN_CLASS, message, remedy);
+                false
+            }
+        }
+    }
+
+    fn annotated(&self, key: &ObjectRef, name: &str, report: &mut Report<'_>) -> bool {
+        if self.is_ours(name) || self.objects.ingress_classes.iter().any(|ours| ours == name) {
+            return true;
+        }
+        let message = format!("The Ingress asks for class {name:?}, which is not ours, so it is not served here.");
+        let remedy = format!("Nothing, if that is meant; else name one of: {}.", self.names().join(", "));
+        report.note(key, format!("metadata.annotations[{CLASS_ANNOTATION}]"), reason::OTHER_CLASS, message, remedy);
+        false
+    }
+
+    fn unnamed(&self, key: &ObjectRef, report: &mut Report<'_>) -> bool {
+        if self.defaults.iter().any(|class| self.is_ours(class)) {
+            return true;
+        }
+        let field = "spec.ingressClassName";
+        if let Some(class) = self.defaults.first() {
+            let message =
+                format!("The Ingress names no class, and the default one, {class}, is of another controller.");
+            report.note(key, field, reason::OTHER_CLASS, message, "Nothing, if that is meant; else name a class.");
+            return false;
+        }
+        if !self.objects.without_class {
+            let message = "The Ingress names no class, no class is the default one, and such Ingresses are not served.";
+            report.note(key, field, reason::NO_CLASS, message, "Name a class, or mark one as default.");
+        }
+        self.objects.without_class
+    }
+
+    /// The names that the annotation may have.
+    fn names(&self) -> Vec<&str> {
+        let classes = self.controllers.keys().copied().filter(|class| self.is_ours(class));
+        let mut names: Vec<&str> = classes.chain(self.objects.ingress_classes.iter().map(String::as_str)).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    fn several_defaults(&self, store: &Store, report: &mut Report<'_>) {
+        let names = self.defaults.join(", ");
+        for (key, _) in store.ingress_classes().filter(|(key, _)| self.defaults.contains(&&*key.name)) {
+            let message = format!(
+                "Several classes are marked default ({names}); Ingresses without a class are ours if one of them is."
+            );
+            let field = format!("metadata.annotations[{DEFAULT_CLASS_ANNOTATION}]");
+            report.fault(key, field, reason::SEVERAL_DEFAULT_CLASSES, message, "Mark one class only.");
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! A conversation with an endpoint: a connection to one, the request on it, and its response.
+//!
+//! Goes in: a request that was routed ([`Forward`]) and waits in `scratch.up`. Comes out: how it went ([`Conversation`]).
+//! Does not answer in place of an endpoint: that is [`super::exchange`].
+
+use super::connection::Connection;
+use super::exchange::{After, Forward};
+use super::flow::Scratch;
+use super::head::{self, Bad, Version, response};
+use super::record::Record;
+use super::relay::{Failure, Relay, Times};
+use super::respond::{self, Asked, Own};
+use super::upstream::{self, Unreachable};
+use super::worker::Worker;
+use lb_core::balance;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use tokio::net::TcpStream;
+
+/// Endpoints that are tried for one request when they refuse the connection.
+const ENDPOINTS_TRIED_MAX: usize = 3;
+/// Interim responses (1xx) to one request.
+const INTERIM_MAX: usize = 16;
+/// A connection to an endpoint.
+pub struct Link {
+    /// Its address.
+    pub endpoint: SocketAddr,
+    /// The connection.
+    pub stream: TcpStream,
+    /// It was idle before; a new one otherwise.
+    pub reused: bool,
+}
+
+/// How a conversation with an endpoint went.
+pub enum Conversation {
+    /// The response was passed on; whether the connection can be used again.
+    Over(After, bool),
+    /// The idle connection was dead before it answered, and the request can be sent once more.
+    Stale,
+    /// It failed before the response head; nothing of an answer was sent.
+    Failed(Failure),
+}
+
+/// What a response head means.
+enum Reply {
+    Interim,
+    Final { reusable: bool, keep_alive: bool },
+}
+
+/// A connection to an endpoint of the service; `again`: a new one to this endpoint, whose idle one was dead.
+///
+/// # Errors
+/// The answer that the client gets instead.
+pub async fn reach(
+    conn: &Connection,
+    forward: &Forward,
+    again: Option<SocketAddr>,
+    record: &mut Record,
+) -> Result<Link, Own> {
+    let Some((service, state)) = forward.published.service(forward.service) else {
+        return Err(Own::error(503, "unavailable", "the service is not known"));
+    };
+    record.service(&service.key);
+    let picked = again.or_else(|| balance::pick(service, state).map(|endpoint| endpoint.address));
+    let Some(mut endpoint) = picked else {
+        return Err(Own::error(503, "no-endpoint", "no endpoint of the service is ready"));
+    };
+    for _ in 0..ENDPOINTS_TRIED_MAX.min(service.endpoints.len()) {
+        record.endpoint = Some(endpoint);
+        if again.is_none()
+            && let Some(stream) = conn.worker.pool.take(endpoint)
+        {
+            return Ok(Link { endpoint, stream, reused: true });
+        }
+        let (ms_max, counters) = (forward.policy.connect_ms_max.into(), &conn.worker.counters);
+        match upstream::connect(endpoint, ms_max, &conn.deadline, counters).await {
+            Ok(stream) => return Ok(Link { endpoint, stream, reused: false }),
+            Err(Unreachable::Slow) => {
+                return Err(Own::error(504, "connect-timeout", "the endpoint did not accept the connection in time"));
+            }
+            Err(Unreachable::Failed(error)) => {
+                tracing::debug!(%endpoint, %error, service = %service.key, "endpoint refuses connections");
+                let at = service.endpoints.iter().position(|e| e.address == endpoint).map_or(0, |at| at + 1);
+                endpoint = service.endpoints.iter().cycle().nth(at).map_or(endpoint, |e| e.address);
+            }
+        }
+    }
+    Err(Own::error(502, "connect-failed", "no endpoint of the service accepts connections"))
+}
+
+/// Sends the request, and passes the response on.
+pub async fn converse(
+    conn: &mut Connection,
+    scratch: &mut Scratch,
+    forward: &Forward,
+    link: &mut Link,
+    record: &mut Record,
+) -> Conversation {
+    let worker = conn.worker.clone();
+    let (policy, limits) = (&forward.policy, &worker.limits);
+    let times = Times {
+        body_idle_ms_max: limits.body_idle_ms_max,
+        send_idle_ms_max: policy.send_idle_ms_max.into(),
+        read_idle_ms_max: policy.read_idle_ms_max.into(),
+        write_idle_ms_max: limits.write_idle_ms_max,
+    };
+    let may_go_on = conn.may_go_on();
+    let Connection { client, input, deadline, .. } = conn;
+    let reply_bytes_max = limits.response_head_bytes_max;
+    let mut relay = Relay::new(client, input, &mut link.stream, deadline, scratch, times, reply_bytes_max);
+    let mut interim = 0;
+    let (reusable, keep_alive) = loop {
+        let head_bytes = match poll_fn(|cx| relay.poll_head(cx)).await {
+            Ok(head_bytes) => head_bytes,
+            Err(Failure::UpstreamClosed) if link.reused && interim == 0 && is_repeatable(&relay, forward) => {
+                return Conversation::Stale;
+            }
+            Err(failure) => return Conversation::Failed(failure),
+        };
+        let asked =
+            Asked { keep_alive: forward.asked.keep_alive && may_go_on && !worker.draining.get(), ..forward.asked };
+        match read_reply(&mut relay, &worker, asked, head_bytes, record) {
+            Ok(Reply::Final { reusable, keep_alive }) => break (reusable, keep_alive),
+            Ok(Reply::Interim) if interim < INTERIM_MAX => interim += 1,
+            Ok(Reply::Interim) => return Conversation::Failed(Failure::UpstreamHead(Bad::Large)),
+            Err(bad) => return Conversation::Failed(Failure::UpstreamHead(bad)),
+        }
+    };
+    if let Err(failure) = poll_fn(|cx| relay.poll_body(cx)).await {
+        record.error = Some(failure.word());
+        return Conversation::Over(After::Reset, false);
+    }
+    let done = relay.is_request_done();
+    let reusable = reusable && done && relay.scratch.reply.is_empty();
+    let after = match (done, keep_alive) {
+        (true, true) => After::KeepAlive,
+        (true, false) => After::Close,
+        (false, _) => After::Linger,
+    };
+    Conversation::Over(after, reusable)
+}
+
+/// Whether a request to an idle connection that turned out dead may be sent again: nothing of it left, or its method
+/// allows it (RFC 9110 section 9.2.2) and all of it is still here.
+fn is_repeatable(relay: &Relay<'_>, forward: &Forward) -> bool {
+    let up = &relay.scratch.up;
+    relay.scratch.reply.is_empty() && (up.is_untouched() || (forward.idempotent && up.is_replayable()))
+}
+
+/// Reads the response head and writes it for the client.
+fn read_reply(
+    relay: &mut Relay<'_>,
+    worker: &Worker,
+    asked: Asked,
+    head_bytes: usize,
+    record: &mut Record,
+) -> Result<Reply, Bad> {
+    let mut fields = head::no_fields();
+    let Scratch { down, reply, .. } = &mut *relay.scratch;
+    let head = reply.filled().get(..head_bytes).unwrap_or_default();
+    let response = response::parse(head, &mut fields, asked.head)?;
+    let outcome = match response.status {
+        // An upgrade that nobody asked for: the Upgrade field is not passed on.
+        101 => return Err(Bad::StatusLine),
+        100 => Reply::Interim,
+        102..200 => {
+            if asked.version == Version::Http11 {
+                respond::write_interim(down.out.bytes(), &response);
+            }
+            Reply::Interim
+        }
+        status => {
+            record.status = status;
+            let passed = respond::write_head(down.out.bytes(), &response, asked, &worker.clock.date());
+            down.begin(response.length, passed.framing);
+            Reply::Final { reusable: response.keep_alive, keep_alive: passed.keep_alive }
+        }
+    };
+    relay.consume_head(head_bytes);
+    Ok(outcome)
+}

@@ -1,0 +1,280 @@
+//! One request: route, filters, balance, endpoint, response. The order of decisions is the order of this file.
+//!
+//! Goes in: a connection whose input begins with a whole head. Comes out: what becomes of the connection ([`After`]).
+//! Does not read the client's head from the wire, and knows no framing: that is `head`, `body` and `flow`.
+
+use super::body::Length;
+use super::connection::Connection;
+use super::conversation::{Conversation, converse, reach};
+use super::flow::{Framing, Scratch, poll_send_all};
+use super::forwarded;
+use super::head::request::{self, Request};
+use super::head::{self, Bad, Version};
+use super::record::Record;
+use super::relay::Failure;
+use super::respond::{self, Asked, Own};
+use super::worker::Serving;
+use lb_core::filter::{self, Verdict};
+use lb_core::model::route::Target;
+use lb_core::model::{Policy, Route, ServiceId, host};
+use lb_core::route::{Match, path};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Instant;
+
+/// Status for the log when the client left before the response, as nginx writes it.
+const CLIENT_GONE: u16 = 499;
+
+/// What becomes of the client's connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum After {
+    /// The next request.
+    KeepAlive,
+    /// It is closed.
+    Close,
+    /// It is closed once the client has had time to read the answer.
+    Linger,
+    /// It is reset: the client must not take what it has for a whole response.
+    Reset,
+}
+
+/// What is to be done with a request.
+enum Plan {
+    Forward(Forward),
+    Answer(Own, Asked, Length),
+    Refuse(Bad),
+}
+
+/// A request on its way to a service.
+pub struct Forward {
+    /// What served when it was routed.
+    pub published: Rc<Serving>,
+    /// Where it goes.
+    pub service: ServiceId,
+    /// Limits of its route.
+    pub policy: Policy,
+    /// What it means for the response.
+    pub asked: Asked,
+    /// Delimitation of its body.
+    pub length: Length,
+    /// It may be sent twice.
+    pub idempotent: bool,
+    /// The client waits for 100.
+    pub expects_continue: bool,
+}
+
+/// Serves the request whose head is the first `head_bytes` of the input.
+pub async fn run(conn: &mut Connection, head_bytes: usize, started: Instant) -> After {
+    let mut scratch = conn.worker.buffers.scratch();
+    let mut record = Record::new(&conn.worker, started);
+    conn.requests += 1;
+    record.bytes_received = head_bytes as u64;
+    let plan = plan(conn, head_bytes, &mut scratch, &mut record);
+    conn.input.consume(head_bytes);
+    let after = match plan {
+        Plan::Forward(forward) => pass(conn, &mut scratch, &forward, &mut record).await,
+        Plan::Answer(own, asked, length) => {
+            let keep_alive = asked.keep_alive && skip_body(conn, length);
+            answer(conn, &mut scratch, &own, Asked { keep_alive, ..asked }, &mut record).await
+        }
+        Plan::Refuse(bad) => refused(conn, &mut scratch, &bad, &mut record).await,
+    };
+    record.bytes_received += scratch.up.taken();
+    record.bytes_sent += scratch.down.sent();
+    record.finish(conn.peer, conn.client.is_secure());
+    conn.worker.buffers.take_scratch_back(scratch);
+    after
+}
+
+/// Refuses a head that could not even be read.
+pub async fn refuse(conn: &mut Connection, bad: Bad, started: Instant) -> After {
+    let mut scratch = conn.worker.buffers.scratch();
+    let mut record = Record::new(&conn.worker, started);
+    record.bytes_received = conn.input.filled().len() as u64;
+    let after = refused(conn, &mut scratch, &bad, &mut record).await;
+    record.bytes_sent += scratch.down.sent();
+    record.finish(conn.peer, conn.client.is_secure());
+    conn.worker.buffers.take_scratch_back(scratch);
+    after
+}
+
+/// Decides; for a request that goes on, writes its head for the endpoint.
+fn plan(conn: &Connection, head_bytes: usize, scratch: &mut Scratch, record: &mut Record) -> Plan {
+    let worker = &conn.worker;
+    let mut fields = head::no_fields();
+    let head = conn.input.filled().get(..head_bytes).unwrap_or_default();
+    let request = match request::parse(head, &mut fields, &worker.limits) {
+        Ok(request) => request,
+        Err(bad) => return Plan::Refuse(bad),
+    };
+    let id = worker.request_id();
+    let id = forwarded::request_id(&request).unwrap_or_else(|| id.as_str());
+    let host = host::normalize(request.authority);
+    record.asked(&request, &host, id);
+    let asked = Asked {
+        version: request.version,
+        head: request.method == "HEAD",
+        keep_alive: request.keep_alive && conn.may_go_on(),
+    };
+    let path = match path::normalize(request.target.split('?').next().unwrap_or_default()) {
+        Ok(path) => path,
+        Err(bad) => return Plan::Refuse(bad.into()),
+    };
+    let published = worker.serving();
+    let answer = |own| Plan::Answer(own, asked, request.length);
+    let route = match published.snapshot.routes.find(&host, &path) {
+        Match::Rule(_, route) | Match::Default(_, route) => route,
+        Match::NoPath(_) => return answer(Own::error(404, "no-route", "no rule of this host covers this path")),
+        Match::NoHost => return answer(Own::error(404, "no-route", "no rule names this host")),
+    };
+    record.routed(route);
+    let mut view = filter::Request {
+        secure: conn.client.is_secure(),
+        certificate: published.snapshot.certificates.find(&host).is_some(),
+        host: &host,
+        path: &path,
+        received_target: &request.target,
+        target: (&*request.target).into(),
+    };
+    if let Verdict::Answer(own) = filter::run(route, &mut view) {
+        return answer(Own::filter(own));
+    }
+    let service = match &route.target {
+        Target::Service(service) => *service,
+        Target::Unavailable(reason) => return answer(Own::error(503, "unavailable", reason)),
+    };
+    forwarded::write_head(scratch.up.out.bytes(), &request, &view.target, &conn.facts, id);
+    Plan::Forward(forward(published.clone(), service, route, &request, asked))
+}
+
+fn forward(
+    published: Rc<Serving>,
+    service: ServiceId,
+    route: &Route,
+    request: &Request<'_, '_>,
+    asked: Asked,
+) -> Forward {
+    Forward {
+        published,
+        service,
+        policy: route.policy.clone(),
+        asked,
+        length: request.length,
+        idempotent: request::is_idempotent(request.method),
+        expects_continue: request.expects_continue,
+    }
+}
+
+/// Sends the request to an endpoint and its response to the client.
+async fn pass(conn: &mut Connection, scratch: &mut Scratch, forward: &Forward, record: &mut Record) -> After {
+    let framing = if forward.length == Length::Chunked { Framing::Chunked } else { Framing::Raw };
+    scratch.up.begin(forward.length, framing);
+    if forward.expects_continue && conn.input.is_empty() {
+        scratch.down.out.bytes().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+    }
+    let mut again = None;
+    loop {
+        let mut link = match reach(conn, forward, again, record).await {
+            Ok(link) => link,
+            Err(own) => return give_up(conn, scratch, forward, own, record).await,
+        };
+        match converse(conn, scratch, forward, &mut link, record).await {
+            Conversation::Over(after, reusable) => {
+                if reusable {
+                    conn.worker.pool.put(link.endpoint, link.stream);
+                }
+                return after;
+            }
+            Conversation::Stale => {
+                scratch.up.replay();
+                again = Some(link.endpoint);
+            }
+            Conversation::Failed(failure) => return fail(conn, scratch, forward, &failure, record).await,
+        }
+    }
+}
+
+/// Ends an exchange that failed before the response head.
+async fn fail(
+    conn: &mut Connection,
+    scratch: &mut Scratch,
+    forward: &Forward,
+    failure: &Failure,
+    record: &mut Record,
+) -> After {
+    let own = match failure {
+        Failure::ClientGone | Failure::ClientStalled => {
+            (record.status, record.error) = (CLIENT_GONE, Some(failure.word()));
+            return After::Reset;
+        }
+        Failure::RequestBody(bad) => {
+            conn.worker.counters.requests_malformed.add(1);
+            Own::error(400, failure.word(), &bad.to_string())
+        }
+        Failure::ClientSlow => Own::error(408, failure.word(), "the request body did not arrive in time"),
+        Failure::UpstreamClosed => {
+            Own::error(502, failure.word(), "the endpoint closed the connection without a whole response head")
+        }
+        Failure::UpstreamSlow => Own::error(504, failure.word(), "the endpoint did not answer in time"),
+        Failure::UpstreamHead(bad) => {
+            Own::error(502, failure.word(), &format!("the endpoint sent a malformed response: {bad}"))
+        }
+        Failure::UpstreamBody(bad) => {
+            Own::error(502, failure.word(), &format!("the endpoint sent a malformed response: {bad}"))
+        }
+    };
+    give_up(conn, scratch, forward, own, record).await
+}
+
+/// Answers in place of an endpoint. The connection lives on only when the whole request was read.
+async fn give_up(
+    conn: &mut Connection,
+    scratch: &mut Scratch,
+    forward: &Forward,
+    own: Own,
+    record: &mut Record,
+) -> After {
+    let up = &scratch.up;
+    let read = up.is_ended() || (up.taken() == 0 && skip_body(conn, forward.length));
+    let asked = Asked { keep_alive: forward.asked.keep_alive && read, ..forward.asked };
+    answer(conn, scratch, &own, asked, record).await
+}
+
+async fn refused(conn: &mut Connection, scratch: &mut Scratch, bad: &Bad, record: &mut Record) -> After {
+    conn.worker.counters.requests_malformed.add(1);
+    let own = Own::error(bad.status(), "malformed", &bad.to_string());
+    let asked = Asked { version: Version::Http11, head: false, keep_alive: false };
+    answer(conn, scratch, &own, asked, record).await
+}
+
+async fn answer(conn: &mut Connection, scratch: &mut Scratch, own: &Own, asked: Asked, record: &mut Record) -> After {
+    (record.status, record.error) = (own.status, own.error);
+    let out = &mut scratch.down.out;
+    respond::write_own(out.bytes(), own, asked, &conn.worker.clock.date());
+    record.bytes_sent += out.unsent() as u64;
+    conn.deadline.set(conn.worker.limits.write_idle_ms_max);
+    let Connection { client, deadline, .. } = conn;
+    let sent = poll_fn(|cx| match poll_send_all(cx, out, client) {
+        Poll::Pending if deadline.poll(cx) => Poll::Ready(false),
+        Poll::Pending => Poll::Pending,
+        Poll::Ready(result) => Poll::Ready(result.is_ok()),
+    });
+    match (sent.await, asked.keep_alive) {
+        (true, true) => After::KeepAlive,
+        (true, false) => After::Linger,
+        (false, _) => After::Reset,
+    }
+}
+
+/// Drops the body of a request that is answered without it, if all of it is here. Otherwise the connection must end.
+fn skip_body(conn: &mut Connection, length: Length) -> bool {
+    let size = match length {
+        Length::None => 0,
+        Length::Sized(size) => usize::try_from(size).unwrap_or(usize::MAX),
+        Length::Chunked | Length::UntilClose => return false,
+    };
+    let here = size <= conn.input.filled().len();
+    conn.input.consume(if here { size } else { 0 });
+    here
+}

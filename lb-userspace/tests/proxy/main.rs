@@ -1,0 +1,12 @@
+//! The proxy over real sockets: it is started in process with a Snapshot made by hand and tiny backends on threads.
+//!
+//! One binary, so that it links once; a file for each subject, and [`rig`] for what they share.
+
+mod drain;
+mod endpoints;
+mod framing;
+mod limits;
+mod malformed;
+mod rig;
+mod routing;
+mod tls;

@@ -1,0 +1,147 @@
+//! Translation cases as data: each `tests/data/translate/NAME.yaml` is translated, and what comes out is compared with
+//! `NAME.expected`.
+//!
+//! A first line `# settings: key=value …` sets `node`, `zone`, `without_class` or `now_s`. Certificates are made for each
+//! run: `@@CERT name…@@` and `@@KEY@@` in a manifest stand for a new certificate of these names and its key, in base64
+//! (`@@EXPIRED …@@`, `@@FUTURE …@@` for one of another time). `SLUICE_BLESS=1` writes the expectations anew; review them.
+
+use lb_core::Problem;
+use lb_core::model::route::Target;
+use lb_core::model::{Route, Snapshot};
+use lb_userspace::config::Objects;
+use lb_userspace::control::source::manifest;
+use lb_userspace::control::store::Store;
+use lb_userspace::control::translate::translate;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// 2026-06-01, within the validity of every certificate that is not meant to be of another time.
+const NOW_S: i64 = 1_780_272_000;
+
+/// Fewer cases than this means that the data was not found.
+const CASES_MIN: usize = 40;
+
+#[test]
+fn manifests_translate_as_expected() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/translate");
+    let mut cases: Vec<PathBuf> = fs::read_dir(&directory)
+        .expect("the data is there")
+        .map(|entry| entry.expect("readable").path())
+        .filter(|path| path.extension().is_some_and(|e| e == "yaml"))
+        .collect();
+    cases.sort();
+    assert!(cases.len() >= CASES_MIN, "only {} cases", cases.len());
+    let failed: Vec<String> = cases.iter().filter_map(|case| check(case).err()).collect();
+    assert!(failed.is_empty(), "{} cases differ:\n{}", failed.len(), failed.join("\n"));
+}
+
+fn check(case: &Path) -> Result<(), String> {
+    let text = fs::read_to_string(case).expect("readable");
+    let (objects, now_s) = settings(text.lines().next().unwrap_or_default());
+    let name = case.file_name().expect("a file").to_string_lossy();
+    let read = manifest::read(&(&*name).into(), with_certificates(&text).as_bytes());
+    let mut store = Store::default();
+    store.replace_file(&(&*name).into(), read.entries);
+    let (snapshot, problems) = translate(&store, &objects, now_s);
+    let got = render(&snapshot, read.problems.iter().chain(&store.problems()).chain(&problems));
+    let expected = case.with_extension("expected");
+    if std::env::var_os("SLUICE_BLESS").is_some() {
+        fs::write(&expected, &got).expect("writable");
+        return Ok(());
+    }
+    let want = fs::read_to_string(&expected).unwrap_or_default();
+    if got == want { Ok(()) } else { Err(format!("== {name}\n-- expected\n{want}-- got\n{got}")) }
+}
+
+fn settings(line: &str) -> (Objects, i64) {
+    let (mut objects, mut now_s) = (Objects::default(), NOW_S);
+    for setting in line.strip_prefix("# settings:").unwrap_or_default().split_whitespace() {
+        let (key, value) = setting.split_once('=').expect("key=value");
+        match key {
+            "node" => objects.node = Some(value.to_owned()),
+            "zone" => objects.zone = Some(value.to_owned()),
+            "without_class" => objects.without_class = value.parse().expect("true or false"),
+            "now_s" => now_s = value.parse().expect("seconds"),
+            other => panic!("no setting {other}"),
+        }
+    }
+    (objects, now_s)
+}
+
+/// Replaces the marks for certificates; a key belongs to the certificate before it.
+fn with_certificates(text: &str) -> String {
+    let mut out = String::new();
+    let mut key = String::new();
+    for (index, part) in text.split("@@").enumerate() {
+        if index % 2 == 0 {
+            out.push_str(part);
+            continue;
+        }
+        let mut words = part.split(' ');
+        let years = match words.next().expect("a word") {
+            "KEY" => {
+                out.push_str(&key);
+                continue;
+            }
+            "CERT" => (2026, 2126),
+            "EXPIRED" => (2024, 2025),
+            "FUTURE" => (2100, 2126),
+            other => panic!("no mark {other}"),
+        };
+        let mut parameters =
+            rcgen::CertificateParams::new(words.map(str::to_owned).collect::<Vec<_>>()).expect("valid names");
+        parameters.not_before = rcgen::date_time_ymd(years.0, 1, 1);
+        parameters.not_after = rcgen::date_time_ymd(years.1, 1, 1);
+        let pair = rcgen::KeyPair::generate().expect("a key");
+        let certificate = parameters.self_signed(&pair).expect("a certificate");
+        key = base64(pair.serialize_pem().as_bytes());
+        out.push_str(&base64(certificate.pem().as_bytes()));
+    }
+    out
+}
+
+fn render<'a>(snapshot: &Snapshot, problems: impl Iterator<Item = &'a Problem>) -> String {
+    let mut out = String::new();
+    for (_, route) in snapshot.routes.iter() {
+        let to = match &route.target {
+            Target::Service(id) => snapshot.service(*id).expect("of this Snapshot").key.to_string(),
+            Target::Unavailable(why) => format!("503 ({why})"),
+        };
+        let _ = writeln!(out, "route {} {} -> {to}{} [{}]", route.host, route.path, filters(route), route.origin);
+    }
+    for service in &snapshot.services {
+        let _ = writeln!(out, "service {} note={:?}", service.key, service.note);
+        for endpoint in &service.endpoints {
+            let draining = if endpoint.terminating { " terminating" } else { "" };
+            let _ = writeln!(out, "  endpoint {}{draining}", endpoint.address);
+        }
+    }
+    for (host, certificate) in snapshot.certificates.entries() {
+        let _ = writeln!(out, "certificate {host} <- {} {:?}", certificate.source, certificate.names);
+    }
+    for problem in problems {
+        let _ = writeln!(out, "{:?} {problem}", problem.severity);
+    }
+    out
+}
+
+fn filters(route: &Route) -> String {
+    route.filters.iter().fold(String::new(), |text, filter| {
+        format!("{text} | {}", serde_json::to_string(filter).expect("a filter can be shown"))
+    })
+}
+
+/// RFC 4648 section 4.
+fn base64(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::new();
+    for chunk in bytes.chunks(3) {
+        let bits = chunk.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        for place in 0..4 {
+            let sextet = ALPHABET[(bits >> (18 - 6 * place) & 63) as usize];
+            out.push(if place <= chunk.len() { char::from(sextet) } else { '=' });
+        }
+    }
+    out
+}
