@@ -18,7 +18,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// A change that takes longer is an error.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Stands in the pattern for the path that a change serves.
+/// Stands in the pattern for the path that a change serves; served itself before the first change.
 pub const PATH: &str = "/the-path";
 
 /// The tool: `change TARGET COUNT SECONDS FILE PATTERN [PID TO HANG UP]`.

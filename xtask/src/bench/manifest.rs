@@ -3,6 +3,7 @@
 //! Goes in: the number of routes. Comes out: files, one Ingress each, as a cluster would hold them. Route 0 is the host
 //! that is asked for, the others are `host-N.bench`; `changed.bench` is the one that `reconfigure` changes.
 
+use super::change::PATH;
 use super::lab::BACKEND;
 use anyhow::{Context, Result};
 use std::path::Path;
@@ -18,7 +19,7 @@ pub fn write(dir: &Path, routes: usize, crt: &str, key: &str) -> Result<()> {
         std::fs::write(dir.join(format!("ingress-{number:05}.yaml")), ingress(&name, &format!("{name}.bench"), "/"))
             .with_context(|| format!("cannot write Ingress {number}"))?;
     }
-    std::fs::write(dir.join(CHANGED_FILE), changed_ingress("/"))?;
+    std::fs::write(dir.join(CHANGED_FILE), changed_ingress(PATH))?;
     Ok(())
 }
 

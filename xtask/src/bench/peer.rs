@@ -4,6 +4,7 @@
 //! Does not do: load. The configurations are `nginx.conf` and `haproxy.cfg` beside this file, and [`manifest`].
 
 use super::Bench;
+use super::change::PATH;
 use super::lab::{BACKEND, CLIENT_CPUS, Room, path_text};
 use super::load::{Wrk, wrk};
 use super::manifest;
@@ -117,7 +118,7 @@ impl Peer {
                 certificate(&dir, kind.host())?;
                 let routes = manifest::nginx_servers(kind.address(), setup.routes);
                 std::fs::write(dir.join("routes.conf"), routes)?;
-                std::fs::write(dir.join("changed.conf"), manifest::changed_server(kind.address(), "/"))?;
+                std::fs::write(dir.join("changed.conf"), manifest::changed_server(kind.address(), PATH))?;
                 let include = format!("include {0}/routes.conf;\n    include {0}/changed.conf;", path_text(&dir)?);
                 fill(&dir, "nginx.conf", &include_str!("nginx.conf").replace("@SERVERS@", &include), kind, setup)?;
             }
