@@ -38,13 +38,15 @@ use scenario::Scenario;
 use std::path::{Path, PathBuf};
 
 const USAGE: &str = "\
-usage: cargo xtask bench [SCENARIO…] [--rounds N] [--seconds N] [--json FILE] [--list] [--peers-only]
+usage: cargo xtask bench [SCENARIO…] [--rounds N] [--seconds N] [--json FILE] [--list] [--agent FILE]
+                         [--peers-only]
 
   SCENARIO        what to measure; all of them when none is named, and then docs/benchmarks.md is written
   --rounds N      interleaved rounds, 5 unless said
   --seconds N     how long each peer is under load in a round, 4 unless said
   --json FILE     also write the results there
   --list          print the scenarios
+  --agent FILE    measure this binary of sluice instead of building one, to compare versions
   --peers-only    leave Sluice out: tries the laboratory and the peers";
 
 /// What the command line said.
@@ -54,6 +56,7 @@ struct Options {
     seconds: u64,
     json: Option<PathBuf>,
     list: bool,
+    agent: Option<PathBuf>,
     peers_only: bool,
 }
 
@@ -92,7 +95,11 @@ pub fn run(args: &[&str]) -> Result<()> {
         return Ok(());
     }
     requirements::check_or_install()?;
-    let sluice = if options.peers_only { None } else { Some(build_agent()?) };
+    let sluice = match (&options.agent, options.peers_only) {
+        (_, true) => None,
+        (Some(file), false) => Some(file.canonicalize().with_context(|| format!("no agent {}", file.display()))?),
+        (None, false) => Some(build_agent()?),
+    };
     let machine = machine::describe(sluice.as_deref(), options.rounds, options.seconds)?;
     report::print_machine(&machine);
     let lab = Lab::new().context("cannot make the laboratory")?;
@@ -149,8 +156,15 @@ fn build_agent() -> Result<PathBuf> {
 }
 
 fn parse(args: &[&str]) -> Result<Options> {
-    let mut options =
-        Options { scenarios: Vec::new(), rounds: 5, seconds: 4, json: None, list: false, peers_only: false };
+    let mut options = Options {
+        scenarios: Vec::new(),
+        rounds: 5,
+        seconds: 4,
+        json: None,
+        list: false,
+        agent: None,
+        peers_only: false,
+    };
     let mut words = args.iter();
     while let Some(word) = words.next() {
         let mut value = || words.next().with_context(|| format!("{word} wants a value\n{USAGE}"));
@@ -158,6 +172,7 @@ fn parse(args: &[&str]) -> Result<Options> {
             "--rounds" => options.rounds = number(value()?)?,
             "--seconds" => options.seconds = number(value()?)?,
             "--json" => options.json = Some(PathBuf::from(value()?)),
+            "--agent" => options.agent = Some(PathBuf::from(value()?)),
             "--list" => options.list = true,
             "--peers-only" => options.peers_only = true,
             name => options.scenarios.push(

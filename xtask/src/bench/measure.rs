@@ -14,6 +14,8 @@ pub enum Better {
     Higher,
     /// Times and sizes.
     Lower,
+    /// What only explains, so it has no ratio.
+    Neither,
 }
 
 /// What is asked of a metric.
@@ -101,6 +103,7 @@ impl Metric {
         match self.better {
             Better::Higher => medians.reduce(f64::max).map(|best| ours / best),
             Better::Lower => medians.reduce(f64::min).map(|best| best / ours),
+            Better::Neither => None,
         }
     }
 

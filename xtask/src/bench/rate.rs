@@ -111,8 +111,8 @@ impl Costs {
             rate: Metric::new(scenario, name, unit, Better::Higher, Some(goal)),
             machine: lower("CPU of a request, machine less direct", "µs"),
             process: lower("CPU of a request, proxy's process", "µs"),
-            // No way is good: it tells whether the proxy or the client was the limit.
-            busy: lower("the proxy's process was busy", "CPUs"),
+            // It tells whether the proxy or the client was the limit.
+            busy: Metric::new(scenario, "the proxy's process was busy", "CPUs", Better::Neither, None),
             memory: lower("memory after load", "MB"),
             bytes,
         }
