@@ -17,6 +17,9 @@ const CONNECTIONS: usize = 10_000;
 /// How long opening them may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// All at once, each with a request, would need an upstream connection each: more than a process may open.
+const OPENED_PER_SECOND: &str = "1000";
+
 /// Seconds between two requests of a connection: longer than all of the measurement.
 const PACE_SECONDS: u64 = 400;
 
@@ -42,7 +45,9 @@ fn hold_once(bench: &Bench, kind: Kind, scheme: &str) -> Result<f64> {
     let mut command = bench.lab.command(Room::Client, CLIENT_CPUS, "h2load");
     let (count, pace) = (CONNECTIONS.to_string(), (1.0 / PACE_SECONDS as f64).to_string());
     let total = (CONNECTIONS * 3).to_string();
-    command.args(["--h1", "-c", &count, "-n", &total, "--rps", &pace]).arg(peer.url(scheme, "/"));
+    command
+        .args(["--h1", "-c", &count, "-n", &total, "--rps", &pace, "-r", OPENED_PER_SECOND])
+        .arg(peer.url(scheme, "/"));
     let mut holder = Process::start("h2load", command, &bench.lab.dir().join("h2load.log"))?;
     let port = if scheme == "https" { 443 } else { 80 };
     wait_for_connections(bench, &mut holder, kind, port)?;
