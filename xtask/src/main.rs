@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bench;
 mod build;
 mod demo;
 mod setup;
@@ -23,7 +24,8 @@ usage: cargo xtask VERB
   demo [--keep|--json]  set up, build, serve deploy/examples in network namespaces, print what happened
   test                  everything: fmt, clippy, tidy, unit, kernel and end-to-end tests, vm
   tidy                  check the house rules that a compiler does not
-  vm [6.1|6.12|all]     run the kernel tests in virtual machines with Debian's kernels";
+  vm [6.1|6.12|all]     run the kernel tests in virtual machines with Debian's kernels
+  bench [SCENARIO…]     measure against nginx and HAProxy; --list names the scenarios, --help the options";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
         ["setup", "--check"] => setup::run(true),
         ["build"] => build::run(false),
         ["build", "--release"] => build::run(true),
+        ["bench", args @ ..] => bench::run(args),
         ["demo", args @ ..] => demo::run(args),
         ["test", args @ ..] => test::run(args),
         ["tidy", args @ ..] => tidy::run(args),

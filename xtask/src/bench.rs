@@ -1,0 +1,191 @@
+//! `cargo xtask bench`: measures Sluice against nginx and HAProxy in network namespaces.
+//!
+//! Owns: the command line and the order of work. Goes in: names of scenarios and how long to measure. Comes out: a table,
+//! what falls short of its goal, `--json`, and after a run of everything `docs/benchmarks.md` with its plots.
+//! Does not do: any measurement. [`scenario`] lists them; each kind is a file.
+
+mod await_ready;
+mod change;
+mod client;
+mod cold_start;
+mod handshake;
+mod idle;
+mod lab;
+mod latency;
+mod load;
+mod machine;
+mod manifest;
+mod measure;
+mod open_loop;
+mod peer;
+mod process;
+mod rate;
+mod reconfigure;
+mod report;
+mod requirements;
+mod routes;
+mod scenario;
+mod svg;
+#[cfg(test)]
+mod tests;
+
+use crate::build;
+use anyhow::{Context, Result, bail, ensure};
+use lab::Lab;
+use measure::Metric;
+use peer::Kind;
+use scenario::Scenario;
+use std::path::{Path, PathBuf};
+
+const USAGE: &str = "\
+usage: cargo xtask bench [SCENARIO…] [--rounds N] [--seconds N] [--json FILE] [--list] [--agent FILE]
+                         [--peers-only]
+
+  SCENARIO        what to measure; all of them when none is named, and then docs/benchmarks.md is written
+  --rounds N      interleaved rounds, 5 unless said
+  --seconds N     how long each peer is under load in a round, 4 unless said
+  --json FILE     also write the results there
+  --list          print the scenarios
+  --agent FILE    measure this binary of sluice instead of building one, to compare versions
+  --peers-only    leave Sluice out: tries the laboratory and the peers";
+
+/// What the command line said.
+struct Options {
+    scenarios: Vec<&'static Scenario>,
+    rounds: usize,
+    seconds: u64,
+    json: Option<PathBuf>,
+    list: bool,
+    agent: Option<PathBuf>,
+    peers_only: bool,
+}
+
+/// What every scenario works with.
+pub struct Bench {
+    /// Namespaces, backend and files.
+    pub lab: Lab,
+    /// Interleaved rounds.
+    pub rounds: usize,
+    /// Seconds of load for each peer in a round.
+    pub seconds: u64,
+    /// The release binary; nothing when only the peers are measured.
+    pub sluice: Option<PathBuf>,
+}
+
+impl Bench {
+    /// `kinds` in their order, without Sluice when only the peers are measured.
+    pub fn kinds(&self, kinds: &[Kind]) -> Vec<Kind> {
+        kinds.iter().copied().filter(|kind| *kind != Kind::Sluice || self.sluice.is_some()).collect()
+    }
+}
+
+/// Runs `cargo xtask bench ARGS`.
+pub fn run(args: &[&str]) -> Result<()> {
+    match args {
+        ["tool", tool @ ..] => return run_tool(tool),
+        ["--help" | "-h"] => {
+            println!("{USAGE}");
+            return Ok(());
+        }
+        _ => {}
+    }
+    let options = parse(args)?;
+    if options.list {
+        scenario::ALL.iter().for_each(|s| println!("{:<18} {}", s.name, s.what));
+        return Ok(());
+    }
+    requirements::check_or_install()?;
+    let sluice = match (&options.agent, options.peers_only) {
+        (_, true) => None,
+        (Some(file), false) => Some(file.canonicalize().with_context(|| format!("no agent {}", file.display()))?),
+        (None, false) => Some(build_agent()?),
+    };
+    let machine = machine::describe(sluice.as_deref(), options.rounds, options.seconds)?;
+    report::print_machine(&machine);
+    let lab = Lab::new().context("cannot make the laboratory")?;
+    let bench = Bench { lab, rounds: options.rounds, seconds: options.seconds, sluice };
+    let (metrics, failures) = measure_all(&bench, &options.scenarios);
+    drop(bench);
+    report::print_verdict(&metrics);
+    if let Some(file) = &options.json {
+        report::write_json(file, &machine, &metrics)?;
+    }
+    ensure!(failures.is_empty(), "{} scenarios failed: {}", failures.len(), failures.join("; "));
+    if options.scenarios.len() == scenario::ALL.len() && !options.peers_only {
+        report::write_docs(&build::root().join("docs"), &machine, &metrics)?;
+    }
+    Ok(())
+}
+
+/// One scenario after the other; one that fails does not stop the others, and is an error at the end.
+fn measure_all(bench: &Bench, scenarios: &[&'static Scenario]) -> (Vec<Metric>, Vec<String>) {
+    let (mut metrics, mut failures) = (Vec::new(), Vec::new());
+    for scenario in scenarios {
+        println!("\n{}: {}", scenario.name, scenario.what);
+        match scenario.run(bench) {
+            Ok(found) => {
+                found.iter().for_each(report::print_metric);
+                metrics.extend(found);
+            }
+            Err(error) => {
+                println!("  FAILED: {error:#}");
+                failures.push(scenario.name.to_owned());
+            }
+        }
+    }
+    (metrics, failures)
+}
+
+/// What this binary does inside a namespace; a command of its own because a process lives in one namespace.
+fn run_tool(args: &[&str]) -> Result<()> {
+    match args {
+        ["guard", tag, dir] => lab::guard(tag, Path::new(dir)),
+        ["open-loop", args @ ..] => open_loop::run_tool(args),
+        ["await-ready", address, path] => await_ready::run_tool(address, path),
+        ["change", args @ ..] => change::run_tool(args),
+        _ => bail!("no such tool"),
+    }
+}
+
+fn build_agent() -> Result<PathBuf> {
+    build::ebpf()?;
+    build::workspace(true)?;
+    let sluice = build::target_dir().join("release/sluice");
+    ensure!(sluice.exists(), "the build made no {}", sluice.display());
+    Ok(sluice)
+}
+
+fn parse(args: &[&str]) -> Result<Options> {
+    let mut options = Options {
+        scenarios: Vec::new(),
+        rounds: 5,
+        seconds: 4,
+        json: None,
+        list: false,
+        agent: None,
+        peers_only: false,
+    };
+    let mut words = args.iter();
+    while let Some(word) = words.next() {
+        let mut value = || words.next().with_context(|| format!("{word} wants a value\n{USAGE}"));
+        match *word {
+            "--rounds" => options.rounds = number(value()?)?,
+            "--seconds" => options.seconds = number(value()?)?,
+            "--json" => options.json = Some(PathBuf::from(value()?)),
+            "--agent" => options.agent = Some(PathBuf::from(value()?)),
+            "--list" => options.list = true,
+            "--peers-only" => options.peers_only = true,
+            name => options.scenarios.push(
+                scenario::find(name).with_context(|| format!("no scenario or option `{name}`; --list names them"))?,
+            ),
+        }
+    }
+    if options.scenarios.is_empty() {
+        options.scenarios = scenario::ALL.iter().collect();
+    }
+    Ok(options)
+}
+
+fn number<T: std::str::FromStr + PartialOrd + Default>(word: &str) -> Result<T> {
+    word.parse().ok().filter(|n| *n > T::default()).with_context(|| format!("`{word}` is not a number above 0"))
+}

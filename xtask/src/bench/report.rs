@@ -1,0 +1,204 @@
+//! Results for people and programs: lines on the terminal, JSON, and `docs/benchmarks.md` with its plots.
+//!
+//! Goes in: the machine and the metrics. Comes out: text. Does not do: judging; a [`Metric`] knows whether it met its goal.
+
+use super::measure::{Goal, Metric, SUBJECT};
+use super::{scenario, svg};
+use anyhow::{Context, Result};
+use serde_json::{Map, Value, json};
+use std::path::Path;
+
+/// Prints machine, placement and versions.
+pub fn print_machine(machine: &Map<String, Value>) {
+    for (name, value) in machine {
+        match value {
+            Value::Object(versions) => {
+                versions.iter().for_each(|(name, value)| println!("{name:<20} {}", plain(value)))
+            }
+            _ => println!("{name:<20} {}", plain(value)),
+        }
+    }
+}
+
+/// Prints a metric in a line: medians with extremes, ratio, verdict.
+pub fn print_metric(metric: &Metric) {
+    let values: Vec<String> = metric
+        .contenders
+        .iter()
+        .filter_map(|c| Some(format!("{} {}", c.name, spread_text(metric, &c.name)?)))
+        .collect();
+    let ratio = metric.ratio().map_or(String::new(), |ratio| format!("; ratio {ratio:.2}"));
+    let verdict = match metric.met() {
+        Some(true) => "; met",
+        Some(false) => "; NOT MET",
+        None => "",
+    };
+    println!("  {} [{}]: {}{ratio}{verdict}", metric.name, metric.unit, values.join(", "));
+}
+
+/// Prints what falls short of its goal, and by how much.
+pub fn print_verdict(metrics: &[Metric]) {
+    let (met, missed): (Vec<_>, Vec<_>) =
+        metrics.iter().filter(|metric| metric.met().is_some()).partition(|metric| metric.met() == Some(true));
+    println!("\n{} goals met, {} missed", met.len(), missed.len());
+    for metric in missed {
+        println!("  {}", shortfall_text(metric));
+    }
+}
+
+/// Writes the JSON that other programs read.
+pub fn write_json(file: &Path, machine: &Map<String, Value>, metrics: &[Metric]) -> Result<()> {
+    let text = serde_json::to_string_pretty(&to_json(machine, metrics))?;
+    std::fs::write(file, text + "\n").with_context(|| format!("cannot write {}", file.display()))
+}
+
+/// `{"machine": {…}, "results": [{"scenario", "metric", "unit", "sluice", "peers", "ratio", "goal", "met"}]}`; values are
+/// medians. `sluice` is null when only the peers were measured, `goal` and `met` for what only explains.
+pub fn to_json(machine: &Map<String, Value>, metrics: &[Metric]) -> Value {
+    let results: Vec<Value> = metrics.iter().map(metric_json).collect();
+    json!({"machine": machine, "results": results})
+}
+
+fn metric_json(metric: &Metric) -> Value {
+    let others = metric.contenders.iter().filter(|contender| contender.name != SUBJECT);
+    let peers: Map<String, Value> =
+        others.filter_map(|c| Some((c.name.clone(), json!(metric.spread(&c.name)?.median)))).collect();
+    let goal = metric.goal.map(|goal| match goal {
+        Goal::Ratio(goal) | Goal::AtMost(goal) => goal,
+    });
+    json!({
+        "scenario": metric.scenario,
+        "metric": metric.name,
+        "unit": metric.unit,
+        "sluice": metric.spread(SUBJECT).map(|spread| spread.median),
+        "peers": peers,
+        "ratio": metric.ratio(),
+        "goal": goal,
+        "met": metric.met(),
+    })
+}
+
+/// Writes `benchmarks.md` and a plot for each metric that has a goal.
+pub fn write_docs(docs: &Path, machine: &Map<String, Value>, metrics: &[Metric]) -> Result<()> {
+    let plots = docs.join("benchmarks");
+    if plots.exists() {
+        std::fs::remove_dir_all(&plots)?;
+    }
+    std::fs::create_dir_all(&plots)?;
+    for metric in metrics.iter().filter(|metric| metric.goal.is_some()) {
+        std::fs::write(plots.join(plot_name(metric)), svg::bars(metric))?;
+    }
+    let file = docs.join("benchmarks.md");
+    std::fs::write(&file, to_markdown(machine, metrics)).with_context(|| format!("cannot write {}", file.display()))
+}
+
+/// The document.
+pub fn to_markdown(machine: &Map<String, Value>, metrics: &[Metric]) -> String {
+    let mut text = INTRODUCTION.to_owned();
+    for (name, value) in machine {
+        match value {
+            Value::Object(versions) => versions.iter().for_each(|(n, v)| text += &format!("| {n} | {} |\n", plain(v))),
+            _ => text += &format!("| {} | {} |\n", name.replace('_', " "), plain(value)),
+        }
+    }
+    text += "\n## Short of the goal\n\n";
+    let missed: Vec<&Metric> = metrics.iter().filter(|metric| metric.met() == Some(false)).collect();
+    if missed.is_empty() {
+        text += "Every goal is met.\n";
+    }
+    missed.iter().for_each(|metric| text += &format!("- {}\n", shortfall_text(metric)));
+    for scenario in scenario::ALL {
+        let of_it: Vec<&Metric> = metrics.iter().filter(|metric| metric.scenario == scenario.name).collect();
+        if !of_it.is_empty() {
+            text += &format!("\n## {}\n\n{}.\n", scenario.name, scenario.what);
+            of_it.iter().for_each(|metric| text += &section(metric));
+        }
+    }
+    text
+}
+
+const INTRODUCTION: &str = "\
+# Benchmarks
+
+Written by `cargo xtask bench`; do not edit. Client, proxy and backend run in network namespaces of one machine, so
+figures compare contenders with one another and say little about other machines. Contenders take turns within each
+round. A value is the median of the rounds, with the smallest and the largest in brackets. The ratio is Sluice to the
+better peer, turned so that more than 1 means that Sluice wins; `direct` is the way without a proxy and no peer. The
+configurations of the peers are `xtask/src/bench/nginx.conf` and `xtask/src/bench/haproxy.cfg`.
+
+| | |
+|---|---|
+";
+
+/// A metric as a table, with its plot where it has a goal.
+fn section(metric: &Metric) -> String {
+    let mut text = format!("\n### {}\n\n", metric.name);
+    if metric.goal.is_some() {
+        text += &format!("![{}: {}](benchmarks/{})\n\n", metric.scenario, metric.name, plot_name(metric));
+    }
+    text += &format!("| | {} |\n|---|---|\n", metric.unit);
+    for contender in &metric.contenders {
+        if let Some(spread) = spread_text(metric, &contender.name) {
+            text += &format!("| {} | {spread} |\n", contender.name);
+        }
+    }
+    let verdict = match metric.met() {
+        Some(true) => ", met",
+        Some(false) => ", **not met**",
+        None => "",
+    };
+    if let Some(ratio) = metric.ratio() {
+        text += &format!("\nRatio {ratio:.2}");
+    }
+    if let Some(goal) = metric.goal {
+        let joint = if metric.ratio().is_some() { "; goal" } else { "\nGoal" };
+        text += &format!("{joint} {}{verdict}", goal_text(goal, metric.unit));
+    }
+    if metric.ratio().is_some() || metric.goal.is_some() {
+        text += ".\n";
+    }
+    text
+}
+
+fn shortfall_text(metric: &Metric) -> String {
+    let ours = spread_text(metric, SUBJECT).unwrap_or_default();
+    let ratio = metric.ratio().map_or(String::new(), |ratio| format!(", ratio {ratio:.2}"));
+    let goal = metric.goal.map_or(String::new(), |goal| goal_text(goal, metric.unit));
+    let short = match metric.goal {
+        Some(Goal::AtMost(0.0)) => String::new(),
+        _ => format!(": short by {:.0} %", metric.shortfall().unwrap_or_default() * 100.0),
+    };
+    format!("{}, {}: {ours} {}{ratio}, goal {goal}{short}", metric.scenario, metric.name, metric.unit)
+}
+
+fn goal_text(goal: Goal, unit: &str) -> String {
+    match goal {
+        Goal::Ratio(ratio) => format!("a ratio of {ratio}"),
+        Goal::AtMost(most) => format!("at most {most} {unit}"),
+    }
+}
+
+/// `median (min–max)`.
+fn spread_text(metric: &Metric, name: &str) -> Option<String> {
+    let spread = metric.spread(name)?;
+    Some(format!("{} ({}–{})", number_text(spread.median), number_text(spread.min), number_text(spread.max)))
+}
+
+/// Three or more significant digits.
+pub fn number_text(value: f64) -> String {
+    match value.abs() {
+        size if size >= 100.0 => format!("{value:.0}"),
+        size if size >= 10.0 => format!("{value:.1}"),
+        0.0 => "0".to_owned(),
+        _ => format!("{value:.2}"),
+    }
+}
+
+fn plot_name(metric: &Metric) -> String {
+    let word = metric.name.replace(|c: char| !c.is_ascii_alphanumeric(), "-").replace("--", "-");
+    format!("{}-{word}.svg", metric.scenario)
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}

@@ -1,0 +1,130 @@
+//! The table of scenarios: name, what is measured, which kind of work, and what is asked of it.
+//!
+//! Owns: the goals. A new scenario is a row here, and a file where no kind fits.
+
+use super::Bench;
+use super::measure::{Goal, Metric};
+use super::peer::Kind;
+use super::rate::Rate;
+use super::{cold_start, handshake, idle, latency, rate, reconfigure, routes};
+use anyhow::Result;
+
+/// A row of the table.
+pub struct Scenario {
+    /// Its name on the command line and in results.
+    pub name: &'static str,
+    /// What is measured, in a line.
+    pub what: &'static str,
+    work: Work,
+}
+
+/// Kinds of work.
+enum Work {
+    Rate(Rate),
+    Latency,
+    FullHandshakes,
+    ResumedHandshakes,
+    Routes,
+    Reconfigure,
+    ColdStart,
+    Idle { scheme: &'static str, peers: &'static [Kind] },
+}
+
+/// Contenders in the order of a round.
+pub const EVERYONE: &[Kind] = &[Kind::Direct, Kind::Nginx, Kind::Haproxy, Kind::Sluice];
+
+const PROXIES: &[Kind] = &[Kind::Nginx, Kind::Haproxy, Kind::Sluice];
+
+const KEEP_ALIVE: Rate =
+    Rate { path: "/", connections: 32, close: false, workers: 1, bytes: false, goal: Goal::Ratio(1.0) };
+
+/// Every scenario.
+pub const ALL: &[Scenario] = &[
+    Scenario {
+        name: "http1-keepalive",
+        what: "GET of 36 bytes, 32 kept connections, one worker",
+        work: Work::Rate(KEEP_ALIVE),
+    },
+    Scenario {
+        name: "http1-1k",
+        what: "bodies of 1 KiB, 32 kept connections, one worker",
+        work: Work::Rate(Rate { path: "/body/1k", bytes: true, ..KEEP_ALIVE }),
+    },
+    Scenario {
+        name: "http1-100k",
+        what: "bodies of 100 KiB, 32 kept connections, one worker",
+        work: Work::Rate(Rate { path: "/body/100k", bytes: true, ..KEEP_ALIVE }),
+    },
+    Scenario {
+        name: "http1-10m",
+        what: "bodies of 10 MiB, 8 kept connections, one worker",
+        work: Work::Rate(Rate { path: "/body/10m", connections: 8, bytes: true, ..KEEP_ALIVE }),
+    },
+    Scenario {
+        name: "http1-newconn",
+        what: "GET of 36 bytes, a client connection for each request, one worker",
+        work: Work::Rate(Rate { close: true, ..KEEP_ALIVE }),
+    },
+    Scenario {
+        name: "http1-two-workers",
+        what: "GET of 36 bytes, 64 kept connections, two workers",
+        work: Work::Rate(Rate { connections: 64, workers: 2, ..KEEP_ALIVE }),
+    },
+    Scenario {
+        name: "latency-half-load",
+        what: "open loop at half of nginx's maximum, 32 kept connections, one worker",
+        work: Work::Latency,
+    },
+    Scenario {
+        name: "tls13-full",
+        what: "full TLS 1.3 handshakes with one request each, ECDSA P-256, X25519, one worker",
+        work: Work::FullHandshakes,
+    },
+    Scenario {
+        name: "tls13-resumed",
+        what: "resumed TLS 1.3 handshakes with one request each, one worker",
+        work: Work::ResumedHandshakes,
+    },
+    Scenario {
+        name: "routes-10000",
+        what: "http1-keepalive of Sluice with 10,000 routes against one route",
+        work: Work::Routes,
+    },
+    Scenario {
+        name: "reconfigure",
+        what: "one Ingress among 10,000 changes until it is served, under load of 1,000 requests/s",
+        work: Work::Reconfigure,
+    },
+    Scenario { name: "cold-start", what: "10,000 Ingresses: start until ready, memory then", work: Work::ColdStart },
+    Scenario {
+        name: "idle-plain",
+        what: "memory of an idle plain connection, 10,000 of them, one request made on each",
+        work: Work::Idle { scheme: "http", peers: PROXIES },
+    },
+    Scenario {
+        name: "idle-tls",
+        what: "memory of an idle TLS 1.3 connection, 10,000 of them, one request made on each",
+        work: Work::Idle { scheme: "https", peers: PROXIES },
+    },
+];
+
+/// The scenario of that name.
+pub fn find(name: &str) -> Option<&'static Scenario> {
+    ALL.iter().find(|scenario| scenario.name == name)
+}
+
+impl Scenario {
+    /// Measures it.
+    pub fn run(&self, bench: &Bench) -> Result<Vec<Metric>> {
+        match &self.work {
+            Work::Rate(rate) => rate::run(bench, self.name, rate),
+            Work::Latency => latency::run(bench, self.name),
+            Work::FullHandshakes => handshake::full(bench, self.name),
+            Work::ResumedHandshakes => handshake::resumed(bench, self.name),
+            Work::Routes => routes::run(bench, self.name),
+            Work::Reconfigure => reconfigure::run(bench, self.name),
+            Work::ColdStart => cold_start::run(bench, self.name),
+            Work::Idle { scheme, peers } => idle::run(bench, self.name, scheme, peers),
+        }
+    }
+}
