@@ -28,6 +28,7 @@ const NEEDS: &[(Need, &str)] = &[
     (Need::Program("cc", "gcc"), "links the binaries"),
     (Need::EbpfCompiler, "1.95 or later (Debian 12: from bookworm-security); compiles our programs for the kernel"),
     (Need::EbpfLinker, "links our programs for the kernel"),
+    (Need::Program("git", "git"), "`cargo xtask tidy` asks it which files are ours"),
     (Need::Program("ip", "iproute2"), "network namespaces of the demo and the tests"),
     (Need::Program("iptables", "iptables"), "packet loss in the tests"),
     (Need::Program("curl", "curl"), "requests of the demo that you can repeat by hand"),

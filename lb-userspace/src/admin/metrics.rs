@@ -61,7 +61,7 @@ impl Scrape {
         let classes = (0..5).map(|i| (format!("{}xx", i + 1), self.sum(|c| &c.responses[i])));
         out.counters("responses", "Responses by class of status.", "status", classes)?;
         let counts: Vec<u64> = (0..=DURATION_BOUNDS_US.len()).map(|i| self.sum(|c| &c.durations[i])).collect();
-        let bounds = DURATION_BOUNDS_US.iter().map(|us| seconds(*us)).chain([f64::MAX]);
+        let bounds = DURATION_BOUNDS_US.iter().map(|us| seconds(*us)).chain([f64::INFINITY]);
         let buckets: Vec<(f64, u64)> = bounds.zip(counts.iter().copied()).collect();
         let help = "From the first byte of a request's head to the last byte of its response, in seconds.";
         let kind = MetricType::Histogram;
@@ -164,4 +164,98 @@ impl Encoder<'_, '_> {
 #[allow(clippy::cast_precision_loss, reason = "exact below 2^53 microseconds, which is 285 years")]
 fn seconds(us: u64) -> f64 {
     us as f64 / 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::{ListenerView, Status, SteeringStatus};
+    use crate::config::SteeringMode;
+    use crate::publish::Published;
+    use lb_core::Problem;
+
+    struct Fake(Vec<Arc<Counters>>);
+
+    impl Inspect for Fake {
+        fn published(&self) -> Arc<Published> {
+            Arc::default()
+        }
+
+        fn problems(&self) -> Arc<Vec<Problem>> {
+            Arc::default()
+        }
+
+        fn readiness(&self) -> Readiness {
+            Readiness::Ready
+        }
+
+        fn status(&self) -> Status {
+            let (mode, reason) = (SteeringMode::Off, String::new());
+            Status {
+                version: "0",
+                pid: 1,
+                readiness: Readiness::Ready,
+                started: String::new(),
+                uptime_s: 0,
+                snapshot: 7,
+                snapshot_time: None,
+                source: String::new(),
+                objects: 0,
+                hosts: 0,
+                routes: 0,
+                services: 0,
+                endpoints: 0,
+                certificates: 0,
+                faults: 0,
+                notes: 0,
+                workers: self.0.len(),
+                connections_active: 0,
+                requests: 0,
+                steering: SteeringStatus { mode, active: false, reason, kernel: serde_json::Value::Null },
+            }
+        }
+
+        fn listeners(&self) -> Vec<ListenerView> {
+            Vec::new()
+        }
+
+        fn counters(&self) -> &[Arc<Counters>] {
+            &self.0
+        }
+
+        fn lookups(&self) -> Vec<(&'static str, u64)> {
+            vec![("steered", 3)]
+        }
+
+        fn log_lines_dropped(&self) -> u64 {
+            0
+        }
+    }
+
+    #[test]
+    fn workers_are_summed_and_buckets_are_cumulative() {
+        let workers: Vec<Arc<Counters>> = vec![Arc::default(), Arc::default()];
+        for worker in &workers {
+            worker.requests.add(2);
+            worker.response(200, 50);
+        }
+        workers[1].response(503, 20_000_000);
+        let fake: Arc<dyn Inspect> = Arc::new(Fake(workers));
+        let text = render(&fake);
+        for line in [
+            "sluice_requests_total 4",
+            "sluice_responses_total{status=\"2xx\"} 2",
+            "sluice_responses_total{status=\"5xx\"} 1",
+            "sluice_request_duration_seconds_bucket{le=\"0.0001\"} 2",
+            "sluice_request_duration_seconds_bucket{le=\"10.0\"} 2",
+            "sluice_request_duration_seconds_bucket{le=\"+Inf\"} 3",
+            "sluice_request_duration_seconds_count 3",
+            "sluice_request_duration_seconds_sum 20.0001",
+            "sluice_lookup_total{outcome=\"steered\"} 3",
+            "sluice_snapshot_version 7",
+            "# EOF",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
+        }
+    }
 }

@@ -59,7 +59,7 @@ impl Noun {
             Self::Listeners => rows(value, &["SERVED", "PROTOCOL", "BY", "BOUND", "SOCKETS"], |l| {
                 ["served", "protocol", "by", "bound", "sockets"].map(|field| cell(&l[field])).to_vec()
             }),
-            Self::Problems => rows(value, &["SEVERITY", "OBJECT", "FIELD", "REASON", "MESSAGE", "REMEDY"], problem),
+            Self::Problems => problems(value),
             Self::Status => status(value),
         }
     }
@@ -73,6 +73,7 @@ fn rows(value: &Value, header: &[&str], row: impl Fn(&Value) -> Vec<String>) -> 
 fn route(r: &Value) -> Vec<String> {
     let backend = match r["unavailable"].as_str() {
         Some(reason) => format!("503: {reason}"),
+        None if r["endpoints"] == 1 => format!("{} (1 endpoint)", cell(&r["service"])),
         None => format!("{} ({} endpoints)", cell(&r["service"]), cell(&r["endpoints"])),
     };
     let filters = r["filters"].as_array().into_iter().flatten();
@@ -106,17 +107,30 @@ fn backends(value: &Value) -> String {
     table(&["SERVICE", "ENDPOINT", "POD", "NODE", "NOTE"], &lines)
 }
 
-fn problem(p: &Value) -> Vec<String> {
+/// One block a problem: where and what on the first line, then the sentence, then the remedy.
+fn problems(value: &Value) -> String {
+    let blocks: String = value.as_array().into_iter().flatten().map(problem).collect();
+    if blocks.is_empty() { "none\n".to_owned() } else { blocks }
+}
+
+fn problem(p: &Value) -> String {
     let object = &p["object"];
     let namespace = object["namespace"].as_str().filter(|n| !n.is_empty()).map(|n| format!("{n}/")).unwrap_or_default();
-    vec![
-        cell(&p["severity"]),
-        format!("{} {namespace}{}", cell(&object["kind"]), cell(&object["name"])),
-        cell(&p["field"]),
-        cell(&p["reason"]),
-        cell(&p["message"]),
-        cell(&p["remedy"]),
-    ]
+    let place = &p["place"];
+    let place = place["file"].as_str().map(|file| format!(" ({file}:{})", place["line"])).unwrap_or_default();
+    let field = p["field"].as_str().filter(|f| !f.is_empty()).map(|f| format!(", {f}")).unwrap_or_default();
+    let lines = [
+        format!(
+            "{}: {} {namespace}{}{field}{place}",
+            p["severity"].as_str().unwrap_or("-"),
+            cell(&object["kind"]),
+            cell(&object["name"])
+        ),
+        format!("    {}: {}", cell(&p["reason"]), cell(&p["message"])),
+        format!("    Remedy: {}", cell(&p["remedy"])),
+    ];
+    // The pieces that are not cells come from the same configuration.
+    lines.map(|line| line.chars().flat_map(visible).collect::<String>() + "\n").concat()
 }
 
 fn status(value: &Value) -> String {
