@@ -1,34 +1,27 @@
 //! The access log: one line a request, in both forms, with one word where we answered ourselves.
 
 use lb_tests::agent::{Agent, Setup};
-use lb_tests::backend::Backends;
 use lb_tests::client::Connection;
-use lb_tests::lab::{HTTP, Lab, pod};
-use lb_tests::manifest::{identity, ingress, service};
-use lb_tests::scratch::Scratch;
+use lb_tests::lab::{HTTP, pod};
+use lb_tests::manifest::ingress;
+use lb_tests::site::Site;
 use serde_json::Value;
 
 struct Stage {
-    lab: Lab,
     agent: Agent,
-    _manifests: Scratch,
-    _backends: Backends,
+    site: Site,
 }
 
 impl Stage {
     fn new(format: &str) -> Self {
-        let (lab, manifests) = (Lab::new(), Scratch::new());
-        let address = pod(10, 8080);
-        manifests.write("site.yaml", ingress("site", "site.test", &[("Prefix", "/a", "site", 80)]));
-        manifests.write("gone.yaml", ingress("gone", "gone.test", &[("Prefix", "/", "gone", 80)]));
-        manifests.write("service.yaml", service("site", 80, &[address]));
-        let backends = Backends::start(&lab.pods, vec![(address, identity("site", address))]);
-        let agent = Setup::default().arg("--access-log").arg(format).start(&lab, manifests.path());
-        Self { lab, agent, _manifests: manifests, _backends: backends }
+        let site = Site::new();
+        site.manifests.write("gone.yaml", ingress("gone", "gone.test", &[("Prefix", "/", "gone", 80)]));
+        let agent = Setup::default().arg("--access-log").arg(format).start(&site.lab, site.manifests.path());
+        Self { agent, site }
     }
 
     fn send(&self, request: &str) -> u16 {
-        let mut connection = Connection::plain(&self.lab.client, HTTP).expect("connect");
+        let mut connection = Connection::plain(&self.site.lab.client, HTTP).expect("connect");
         connection.send(request.as_bytes()).expect("send");
         connection.read_response(false).expect("a response").status
     }
@@ -47,7 +40,7 @@ fn json_tells_what_became_of_each_request() {
     let stage = Stage::new("json");
     let cases: [(&str, u16, Value); 4] = [
         ("GET /a/b?c=d HTTP/1.1\r\nHost: site.test\r\nX-Request-ID: mine\r\n\r\n", 200, Value::Null),
-        ("GET /elsewhere HTTP/1.1\r\nHost: site.test\r\n\r\n", 404, "no-route".into()),
+        ("GET / HTTP/1.1\r\nHost: nobody.test\r\n\r\n", 404, "no-route".into()),
         ("GET / HTTP/1.1\r\nHost: gone.test\r\n\r\n", 503, "unavailable".into()),
         ("GET / HTTP/1.1\r\nHost: site.test\r\nHost: site.test\r\n\r\n", 400, "malformed".into()),
     ];

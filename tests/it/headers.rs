@@ -1,12 +1,11 @@
 //! Header fields on the way to the backend and back: what is added, what is taken out, what goes through untouched.
 
 use lb_tests::agent::{Agent, Setup};
-use lb_tests::backend::{Backends, pattern};
+use lb_tests::backend::pattern;
 use lb_tests::client::Connection;
 use lb_tests::echo::{Echo, fnv1a};
-use lb_tests::lab::{HTTP, HTTPS, Lab, pod};
-use lb_tests::manifest::{identity, ingress, service};
-use lb_tests::scratch::Scratch;
+use lb_tests::lab::{HTTP, HTTPS};
+use lb_tests::site::Site;
 use std::collections::BTreeSet;
 
 /// Address of the client in the lab.
@@ -14,24 +13,17 @@ const CLIENT: &str = "10.1.0.2";
 
 struct Stage {
     agent: Agent,
-    _manifests: Scratch,
-    _backends: Backends,
-    lab: Lab,
+    site: Site,
 }
 
 impl Stage {
     fn new() -> Self {
-        let (lab, manifests) = (Lab::new(), Scratch::new());
-        let address = pod(10, 8080);
-        manifests.write("site.yaml", ingress("site", "site.test", &[("Prefix", "/", "site", 80)]));
-        manifests.write("service.yaml", service("site", 80, &[address]));
-        let backends = Backends::start(&lab.pods, vec![(address, identity("site", address))]);
-        let agent = Setup::default().start(&lab, manifests.path());
-        Self { agent, _manifests: manifests, _backends: backends, lab }
+        let site = Site::new();
+        Self { agent: Setup::default().start(&site.lab, site.manifests.path()), site }
     }
 
     fn ask(&self, headers: &[(&str, &str)]) -> Echo {
-        let mut connection = Connection::plain(&self.lab.client, HTTP).expect("connect");
+        let mut connection = Connection::plain(&self.site.lab.client, HTTP).expect("connect");
         let response = connection.request("GET", "site.test", "/a?b=c", headers, b"").expect("GET");
         assert_eq!(response.status, 200, "{response:?}");
         response.echo()
@@ -50,7 +42,7 @@ fn the_backend_learns_who_asked_and_how() {
     check(&echo, "x-forwarded-port", "80");
     check(&echo, "host", "site.test");
 
-    let mut connection = Connection::tls(&stage.lab.client, HTTPS, Some("site.test")).expect("TLS");
+    let mut connection = Connection::tls(&stage.site.lab.client, HTTPS, Some("site.test")).expect("TLS");
     let echo = connection.get("site.test", "/").expect("GET").echo();
     check(&echo, "x-forwarded-proto", "https");
     check(&echo, "x-forwarded-port", "443");
@@ -116,7 +108,7 @@ fn hop_by_hop_fields_end_here() {
 fn bodies_pass_whole_in_both_directions() {
     let stage = Stage::new();
     let body = pattern(3_000_000);
-    let mut connection = Connection::plain(&stage.lab.client, HTTP).expect("connect");
+    let mut connection = Connection::plain(&stage.site.lab.client, HTTP).expect("connect");
     let echo = connection.request("POST", "site.test", "/", &[], &body).expect("POST").echo();
     assert_eq!((echo.body_bytes, echo.body_fnv1a), (body.len(), fnv1a(&body)), "with Content-Length");
 
@@ -140,7 +132,7 @@ fn bodies_pass_whole_in_both_directions() {
 #[test]
 fn the_client_is_told_to_go_on_when_it_asks() {
     let stage = Stage::new();
-    let mut connection = Connection::plain(&stage.lab.client, HTTP).expect("connect");
+    let mut connection = Connection::plain(&stage.site.lab.client, HTTP).expect("connect");
     connection
         .send(b"POST / HTTP/1.1\r\nHost: site.test\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n")
         .expect("send");

@@ -15,3 +15,4 @@ pub mod load;
 pub mod manifest;
 pub mod netns;
 pub mod scratch;
+pub mod site;

@@ -59,7 +59,7 @@ impl Scrape {
         out.counter("requests_malformed", "Requests refused as malformed.", self.sum(|c| &c.requests_malformed))?;
         out.gauge("requests_active", "Requests being served.", self.sum(|c| &c.requests_active))?;
         let classes = (0..5).map(|i| (format!("{}xx", i + 1), self.sum(|c| &c.responses[i])));
-        out.counters("responses", "Responses by class of status.", "status", classes)?;
+        out.family(MetricType::Counter, "responses", "Responses by class of status.", "status", classes)?;
         let counts: Vec<u64> = (0..=DURATION_BOUNDS_US.len()).map(|i| self.sum(|c| &c.durations[i])).collect();
         let bounds = DURATION_BOUNDS_US.iter().map(|us| seconds(*us)).chain([f64::INFINITY]);
         let buckets: Vec<(f64, u64)> = bounds.zip(counts.iter().copied()).collect();
@@ -108,7 +108,7 @@ impl Scrape {
         for problem in self.0.problems().iter().filter(|p| p.severity == Severity::Fault) {
             *faults.entry(problem.reason.to_owned()).or_default() += 1;
         }
-        out.gauges("faults", "Faults in the configuration, by reason.", "reason", faults)?;
+        out.family(MetricType::Gauge, "faults", "Faults in the configuration, by reason.", "reason", faults)?;
         let help = "Access-log lines dropped because standard output did not keep up.";
         out.counter("log_lines_dropped", help, self.0.log_lines_dropped())
     }
@@ -117,7 +117,7 @@ impl Scrape {
         let active = u64::from(self.0.status().steering.active);
         out.gauge("steering_active", "1 when sk_lookup brings connections to the listeners.", active)?;
         let lookups = self.0.lookups().into_iter().map(|(outcome, n)| (outcome.to_owned(), n));
-        out.counters("lookup", "Decisions of the sk_lookup program, by outcome.", "outcome", lookups)
+        out.family(MetricType::Counter, "lookup", "Decisions of the sk_lookup program, by outcome.", "outcome", lookups)
     }
 }
 
@@ -132,30 +132,23 @@ impl Encoder<'_, '_> {
         ConstGauge::new(value).encode(self.0.encode_descriptor(name, help, None, MetricType::Gauge)?)
     }
 
-    fn counters(
+    /// One metric with a value for each value of a label.
+    fn family(
         &mut self,
+        kind: MetricType,
         name: &str,
         help: &str,
         label: &str,
         values: impl IntoIterator<Item = (String, u64)>,
     ) -> fmt::Result {
-        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        let mut metric = self.0.encode_descriptor(name, help, None, kind)?;
         for (key, value) in values {
-            ConstCounter::new(value).encode(metric.encode_family(&[(label, key.as_str())])?)?;
-        }
-        Ok(())
-    }
-
-    fn gauges(
-        &mut self,
-        name: &str,
-        help: &str,
-        label: &str,
-        values: impl IntoIterator<Item = (String, u64)>,
-    ) -> fmt::Result {
-        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
-        for (key, value) in values {
-            ConstGauge::new(value).encode(metric.encode_family(&[(label, key.as_str())])?)?;
+            let labels = [(label, key.as_str())];
+            let encoder = metric.encode_family(&labels)?;
+            match kind {
+                MetricType::Counter => ConstCounter::new(value).encode(encoder)?,
+                _ => ConstGauge::new(value).encode(encoder)?,
+            }
         }
         Ok(())
     }

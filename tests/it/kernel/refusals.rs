@@ -76,6 +76,7 @@ fn without_privilege_the_reason_is_said() {
         let said = try_as_nobody(pin_dir);
         assert!(said.contains("NoPrivilege: not allowed to") && said.contains("CAP_NET_ADMIN"), "{said}");
     }
+    std::fs::remove_dir_all(&no_bpffs).expect("the directory that was tried is removed");
 }
 
 #[test]

@@ -21,6 +21,9 @@ pub const BACKEND: &str = "10.77.2.100";
 /// The core of client and backend.
 pub const CLIENT_CPUS: &str = "0";
 
+/// The kernel's default, whatever this machine's is: BBR paces, and its timers would be what is measured.
+pub const CONGESTION_CONTROL: &str = "cubic";
+
 /// A namespace of the laboratory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Room {
@@ -106,6 +109,7 @@ impl Lab {
         for room in ROOMS {
             self.inside(room, &["sysctl", "-qw", "net.ipv4.ip_local_port_range=10240 65535"])?;
             self.inside(room, &["sysctl", "-qw", "net.ipv4.tcp_tw_reuse=1"])?;
+            self.inside(room, &["sysctl", "-qw", &format!("net.ipv4.tcp_congestion_control={CONGESTION_CONTROL}")])?;
         }
         self.inside(Room::Proxy, &["sysctl", "-qw", "net.ipv4.ip_forward=1"])?;
         let hosts = hosts_file(&self.name(Room::Client));

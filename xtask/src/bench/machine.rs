@@ -2,6 +2,7 @@
 //!
 //! Goes in: `/proc` and the programs. Comes out: a JSON object that is printed, written and put into the document.
 
+use super::lab::CONGESTION_CONTROL;
 use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 use std::path::Path;
@@ -25,6 +26,7 @@ pub fn describe(sluice: Option<&Path>, rounds: usize, seconds: u64) -> Result<Ma
     machine.insert("kernel".into(), json!(read("/proc/sys/kernel/osrelease")?.trim()));
     machine.insert("load_average_before".into(), json!(load.split(' ').next().and_then(|n| n.parse::<f64>().ok())));
     machine.insert("placement".into(), json!(PLACEMENT));
+    machine.insert("congestion_control".into(), json!(CONGESTION_CONTROL));
     machine.insert("rounds".into(), json!(rounds));
     machine.insert("seconds".into(), json!(seconds));
     let mut versions = Map::new();
