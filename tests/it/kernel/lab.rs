@@ -45,7 +45,7 @@ impl Lab {
         let left = (&client, "c0", &["10.77.0.1/24", "fd77::1/64"][..]);
         let right = (&server, "s0", &["10.77.0.2/24", "10.77.0.3/24", "fd77::2/64"][..]);
         join(left, right).expect("the namespaces are joined");
-        let pin_dir = PathBuf::from(format!("/sys/fs/bpf/sluice-test-{}-{number}", std::process::id()));
+        let pin_dir = PathBuf::from(format!("/sys/fs/bpf/sluice-kernel-test-{}-{number}", std::process::id()));
         Self { client, server, pin_dir }
     }
 
