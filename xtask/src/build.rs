@@ -49,6 +49,12 @@ pub fn workspace(release: bool) -> Result<()> {
     Ok(())
 }
 
+/// This program, to be started again. Not by its path: a build that it started may have replaced the file, and then the
+/// path leads nowhere or to another program. The kernel's link leads to what runs, as long as it runs (proc(5)).
+pub fn this_program() -> PathBuf {
+    format!("/proc/{}/exe", std::process::id()).into()
+}
+
 /// Directory of the repository.
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the repository").to_owned()

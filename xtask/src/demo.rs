@@ -11,7 +11,7 @@
 mod network;
 mod requests;
 
-use crate::build::{root, target_dir};
+use crate::build::{root, target_dir, this_program};
 use anyhow::{Context, Result, bail, ensure};
 use network::{ADDRESS, HOST_ROUTE, Network};
 use requests::{REQUESTS, Row, ask};
@@ -101,7 +101,7 @@ fn step(options: &Options, verb: &[&str]) -> Result<()> {
     if !options.json {
         println!("== {} ==", verb.join(" "));
     }
-    let mut command = Command::new(std::env::current_exe().context("where this program lies")?);
+    let mut command = Command::new(this_program());
     command.args(verb);
     if options.json {
         command.stdout(Stdio::from(std::io::stderr()));

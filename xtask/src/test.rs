@@ -4,7 +4,7 @@
 //! tests and times, and on the last line `N passed, M failed`. The first stage that fails ends the run.
 //! A stage that should run tests and ran none, or skipped one, has failed. Does not do: any checking of its own.
 
-use crate::build::root;
+use crate::build::{root, this_program};
 use anyhow::{Context, Result, bail, ensure};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, ExitStatus};
@@ -58,7 +58,7 @@ fn stages(done: &mut Vec<Done>) -> Result<()> {
     // The first command of the README, which fails when an answer or the steering counter is not as expected.
     stage(done, "demo", || xtask("demo"))?;
     let start = Instant::now();
-    let mut vm = Command::new(std::env::current_exe()?);
+    let mut vm = Command::new(this_program());
     let mut tally = Tally::default();
     let status = stream(vm.arg("vm"), |line| tally.passed += vm_line(line).unwrap_or_default())?;
     finish(done, "kernel tests in virtual machines", start, Some(tally), status)
@@ -112,7 +112,7 @@ fn finish(
 
 /// Another verb of this program, in a process of its own, so that it prints as it would alone.
 fn xtask(verb: &str) -> Result<ExitStatus> {
-    Command::new(std::env::current_exe()?).arg(verb).status().with_context(|| format!("cannot run xtask {verb}"))
+    Command::new(this_program()).arg(verb).status().with_context(|| format!("cannot run xtask {verb}"))
 }
 
 fn cargo(verb: &[&str], more: &[&str], after: &[&str]) -> Result<ExitStatus> {

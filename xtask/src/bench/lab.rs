@@ -9,6 +9,7 @@
 //! ```
 
 use super::process::{Process, wait_for_port};
+use crate::build::this_program;
 use anyhow::{Context, Result, ensure};
 use std::io::Read;
 use std::os::unix::process::CommandExt;
@@ -56,7 +57,7 @@ impl Lab {
         let dir = std::env::temp_dir().join(&tag);
         std::fs::create_dir_all(&dir)?;
         // nginx's workers give up root and must reach their files.
-        let guard = Command::new(std::env::current_exe()?)
+        let guard = Command::new(this_program())
             .args(["bench", "tool", "guard", &tag])
             .arg(&dir)
             .stdin(Stdio::piped())
@@ -87,7 +88,7 @@ impl Lab {
 
     /// This binary as a tool in a room.
     pub fn tool(&self, room: Room, cpus: &str, args: &[&str]) -> Result<Command> {
-        let mut command = self.command(room, cpus, std::env::current_exe()?);
+        let mut command = self.command(room, cpus, this_program());
         command.args(["bench", "tool"]).args(args);
         Ok(command)
     }
