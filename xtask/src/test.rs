@@ -60,7 +60,7 @@ fn stages(done: &mut Vec<Done>) -> Result<()> {
     let start = Instant::now();
     let mut vm = Command::new(this_program());
     let mut tally = Tally::default();
-    let status = stream(vm.arg("vm"), |line| tally.passed += vm_line(line).unwrap_or_default())?;
+    let status = stream(vm.arg("vm"), |line| tally = tally.plus(result_line(line).unwrap_or_default()))?;
     finish(done, "kernel tests in virtual machines", start, Some(tally), status)
 }
 
@@ -150,16 +150,13 @@ fn result_line(line: &str) -> Option<Tally> {
     let (_, rest) = line.split_once("test result: ")?;
     let (_, counts) = rest.split_once(". ")?;
     let count = |what: &str| {
-        let part = counts.split("; ").find(|part| part.trim_end().ends_with(what))?;
-        part.split(' ').next()?.parse().ok()
+        counts.split("; ").find_map(|part| {
+            let (number, rest) = part.split_once(' ')?;
+            let number = number.parse().ok()?;
+            (rest.split_whitespace().next() == Some(what)).then_some(number)
+        })
     };
     Some(Tally { passed: count("passed")?, failed: count("failed")?, ignored: count("ignored")? })
-}
-
-/// The number of a line `vm 6.1: kernel …, 12 tests passed, 20.1 s`; a machine whose tests fail ends the verb instead.
-fn vm_line(line: &str) -> Option<u64> {
-    let (before, _) = line.strip_prefix("vm ")?.split_once(" tests passed")?;
-    before.rsplit(' ').next()?.parse().ok()
 }
 
 impl Tally {
@@ -194,8 +191,11 @@ mod tests {
         check(&format!("test result: ok. 14 passed; 0 failed; 0 ignored; {rest}"), Some((14, 0, 0)));
         check(&format!("test result: FAILED. 3 passed; 1 failed; 2 ignored; {rest}"), Some((3, 1, 2)));
         check("test a ... ok\n", None);
-        assert_eq!(vm_line("vm 6.1: kernel 6.1.0-53, sluice_lookup, 12 tests passed, 20.1 s\n"), Some(12));
-        assert_eq!(vm_line("vm 6.1: booting\n"), None);
+        check(
+            "vm 6.1: kernel 6.1.0, lookup, test result: ok. 32 passed; 0 failed; 0 ignored in 27.5 s\n",
+            Some((32, 0, 0)),
+        );
+        check("vm 6.1: booting\n", None);
     }
 
     #[test]
