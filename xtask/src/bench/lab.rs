@@ -22,8 +22,9 @@ pub const BACKEND: &str = "10.77.2.100";
 /// The core of client and backend.
 pub const CLIENT_CPUS: &str = "0";
 
-/// The kernel's default, whatever this machine's is: BBR paces, and its timers would be what is measured.
-pub const CONGESTION_CONTROL: &str = "cubic";
+/// Without pacing, whatever this machine's default is: the timers of BBR would be what is measured. Of those that do not
+/// pace, Reno alone is allowed in every network namespace (`tcp_set_default_congestion_control`, kernel 6.18).
+pub const CONGESTION_CONTROL: &str = "reno";
 
 /// A namespace of the laboratory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
