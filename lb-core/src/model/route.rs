@@ -18,9 +18,9 @@ pub struct RouteId(pub u32);
 /// Longest path of a rule, bytes. The API server allows more; nothing that people write comes near.
 pub const PATH_BYTES_MAX: usize = 4_096;
 
-/// Most memory that one compiled path expression may take, bytes: far above what people write,
-/// low enough that 10,000 hostile ones stay below 1 GB.
-const REGEX_BYTES_MAX: usize = 64 * 1024;
+/// Most memory that one compiled path expression may take, and its lazy automaton besides, bytes. An expression that
+/// people write takes some 10 KB; 1,000 hostile ones, as many as one Ingress may have, take 2 GB at the very most.
+const REGEX_BYTES_MAX: usize = 1024 * 1024;
 
 /// How a path is matched.
 #[derive(Debug, Clone)]
@@ -85,8 +85,8 @@ impl PathMatch {
         }
         regex::RegexBuilder::new(&format!("^(?:{path})"))
             .case_insensitive(true)
-            .size_limit(REGEX_BYTES_MAX * 16)
-            .dfa_size_limit(REGEX_BYTES_MAX * 16)
+            .size_limit(REGEX_BYTES_MAX)
+            .dfa_size_limit(REGEX_BYTES_MAX)
             .build()
             .map(|regex| Self::Regex(path.into(), regex))
             .map_err(|e| InvalidPath::Regex { path: path.to_owned(), reason: one_line(&e) })

@@ -2,7 +2,7 @@
 //!
 //! Goes in: an [`Inspect`]. Comes out: text. Names begin with `sluice_`; units are seconds and bytes.
 
-use super::inspect::{Inspect, Readiness};
+use super::inspect::{Inspect, Readiness, Status};
 use crate::telemetry::Counters;
 use crate::telemetry::counters::{Counter, DURATION_BOUNDS_US};
 use lb_core::problem::Severity;
@@ -44,8 +44,9 @@ impl Collector for Scrape {
         self.requests(&mut out)?;
         self.connections(&mut out)?;
         self.upstream(&mut out)?;
-        self.configuration(&mut out)?;
-        self.kernel(&mut out)
+        let status = self.0.status();
+        self.configuration(&mut out, &status)?;
+        self.kernel(&mut out, &status)
     }
 }
 
@@ -95,9 +96,8 @@ impl Scrape {
         out.gauge("upstream_idle", "Idle upstream connections.", self.sum(|c| &c.upstream_idle))
     }
 
-    fn configuration(&self, out: &mut Encoder<'_, '_>) -> fmt::Result {
-        let status = self.0.status();
-        let ready = u64::from(self.0.readiness() == Readiness::Ready);
+    fn configuration(&self, out: &mut Encoder<'_, '_>, status: &Status) -> fmt::Result {
+        let ready = u64::from(status.readiness == Readiness::Ready);
         out.gauge("ready", "1 when a whole Snapshot serves and the agent does not drain.", ready)?;
         out.gauge("snapshot_version", "Version of the Snapshot that serves.", status.snapshot)?;
         out.gauge("routes", "Routes that serve.", status.routes as u64)?;
@@ -113,8 +113,8 @@ impl Scrape {
         out.counter("log_lines_dropped", help, self.0.log_lines_dropped())
     }
 
-    fn kernel(&self, out: &mut Encoder<'_, '_>) -> fmt::Result {
-        let active = u64::from(self.0.status().steering.active);
+    fn kernel(&self, out: &mut Encoder<'_, '_>, status: &Status) -> fmt::Result {
+        let active = u64::from(status.steering.active);
         out.gauge("steering_active", "1 when sk_lookup brings connections to the listeners.", active)?;
         let lookups = self.0.lookups().into_iter().map(|(outcome, n)| (outcome.to_owned(), n));
         out.family(MetricType::Counter, "lookup", "Decisions of the sk_lookup program, by outcome.", "outcome", lookups)
@@ -162,7 +162,7 @@ fn seconds(us: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::{ListenerView, Status, SteeringStatus};
+    use crate::admin::{ListenerView, SteeringStatus};
     use crate::config::SteeringMode;
     use crate::publish::Published;
     use lb_core::Problem;
