@@ -4,18 +4,22 @@
 //! Does not know Kubernetes types; objects appear only by name, as the [`Origin`] of a decision.
 
 pub mod certificate;
+pub mod client_auth;
 pub mod host;
 pub mod origin;
 pub mod policy;
 pub mod route;
 pub mod service;
+pub mod upstream;
 
 pub use certificate::{Certificate, CertificateTable};
+pub use client_auth::{ClientAuth, ClientAuthTable};
 pub use host::{HostPattern, InvalidHost};
 pub use origin::{Kind, ObjectRef, Origin};
-pub use policy::Policy;
+pub use policy::{Balance, HashKey, Policy, Retry};
 pub use route::{InvalidPath, PathMatch, Route, RouteId};
 pub use service::{Endpoint, Service, ServiceId, ServiceKey};
+pub use upstream::{Authorities, ProxyProtocol, Upstream, UpstreamTls};
 
 use crate::route::RouteTable;
 use std::sync::Arc;
@@ -33,6 +37,8 @@ pub struct Snapshot {
     pub services: Vec<Arc<Service>>,
     /// Certificates by server name.
     pub certificates: CertificateTable,
+    /// What hosts ask of their clients.
+    pub client_auth: ClientAuthTable,
 }
 
 impl Snapshot {

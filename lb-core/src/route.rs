@@ -13,6 +13,7 @@ use crate::model::{HostPattern, Origin, PathMatch, Route, RouteId};
 use host::HostIndex;
 use path::{Inserted, PathIndex};
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 /// What a look-up found.
 #[derive(Debug, Clone, Copy)]
@@ -199,7 +200,8 @@ pub fn plain_route(host: HostPattern, path: PathMatch, origin: Origin, target: T
         origin,
         target,
         filters: Vec::new(),
-        policy: crate::model::Policy::default(),
+        upstream: Arc::default(),
+        policy: Arc::default(),
         class: class::classify(Facts::default()),
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Goes in: what [`crate::cli`] read. Comes out: a [`Config`] that later code need not doubt.
 
+use ipnet::IpNet;
 use serde::Serialize;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -34,6 +35,51 @@ pub struct Config {
     pub objects: Objects,
     /// Bounds of the request path.
     pub limits: Limits,
+    /// TLS that ends here.
+    pub tls: Tls,
+    /// Peers whose connections begin with a PROXY protocol header (v1 or v2), and whom it is believed.
+    pub proxy_protocol_from: Vec<IpNet>,
+}
+
+/// TLS that ends here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Tls {
+    /// Lowest version.
+    pub version_min: TlsVersion,
+    /// Names of cipher suites (IANA), in order of preference; empty: all that the library holds safe.
+    pub ciphers: Vec<String>,
+    /// `Strict-Transport-Security` on responses over TLS to hosts with a certificate (RFC 6797); `None`: not sent.
+    pub hsts: Option<Hsts>,
+}
+
+/// A version of TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+pub enum TlsVersion {
+    /// TLS 1.2 (RFC 5246).
+    #[value(name = "1.2")]
+    Tls12,
+    /// TLS 1.3 (RFC 8446).
+    #[value(name = "1.3")]
+    Tls13,
+}
+
+/// `Strict-Transport-Security`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Hsts {
+    /// `max-age`, seconds.
+    pub max_age_s: u64,
+    /// `includeSubDomains`.
+    pub subdomains: bool,
+    /// `preload`.
+    pub preload: bool,
+}
+
+impl Default for Tls {
+    /// TLS 1.2 and the HSTS of ingress-nginx.
+    fn default() -> Self {
+        let hsts = Hsts { max_age_s: 31_536_000, subdomains: true, preload: false };
+        Self { version_min: TlsVersion::Tls12, ciphers: Vec::new(), hsts: Some(hsts) }
+    }
 }
 
 /// Whether `sk_lookup` brings connections to our listeners, or ordinary binds do.
@@ -125,6 +171,13 @@ pub struct Limits {
     pub pool_idle_ms_max: u64,
     /// Requests on one client connection, then it is closed (memory of long-lived clients is released).
     pub requests_per_connection_max: u64,
+    /// Concurrent streams of one HTTP/2 connection.
+    pub streams_max: u32,
+    /// What one HTTP/2 connection may make us hold, requests and responses together.
+    pub h2_bytes_max: usize,
+    /// Frames on one HTTP/2 connection that carry no content (SETTINGS, PING, RST_STREAM, PRIORITY, WINDOW_UPDATE beyond
+    /// need, empty DATA and HEADERS), in one second; more end it with ENHANCE_YOUR_CALM.
+    pub h2_control_frames_per_s_max: u32,
 }
 
 impl Default for Limits {
@@ -143,6 +196,9 @@ impl Default for Limits {
             pool_idle_max: 320,
             pool_idle_ms_max: 60_000,
             requests_per_connection_max: 1_000_000,
+            streams_max: 128,
+            h2_bytes_max: 16 * 1024 * 1024,
+            h2_control_frames_per_s_max: 1_000,
         }
     }
 }

@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 /// A certificate chain with its private key, checked to belong together before it came here.
-#[derive(Clone, PartialEq, Eq, Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct Certificate {
     /// The Secret it was read from.
     pub source: ObjectRef,
@@ -29,7 +29,7 @@ pub struct Certificate {
 }
 
 /// A private key in DER with its encoding. `Debug` does not show it.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub enum PrivateKey {
     /// RFC 5958.
     Pkcs8(Vec<u8>),

@@ -4,6 +4,7 @@ use super::host::HostPattern;
 use super::origin::Origin;
 use super::policy::Policy;
 use super::service::ServiceId;
+use super::upstream::Upstream;
 use crate::class::Classified;
 use crate::filter::Filter;
 use serde::Serialize;
@@ -140,8 +141,10 @@ pub struct Route {
     pub target: Target,
     /// What is done to a request before it is sent on, in this order.
     pub filters: Vec<Filter>,
-    /// Limits.
-    pub policy: Policy,
+    /// How its endpoints are spoken to.
+    pub upstream: Arc<Upstream>,
+    /// Limits, balancing, retries.
+    pub policy: Arc<Policy>,
     /// Who carries its connections, and why.
     pub class: Classified,
 }

@@ -1,7 +1,7 @@
 //! `sluice run`: arguments become a valid [`Config`] before a socket is opened; every fault is listed, exit code 64.
 
 use super::{EXIT_USAGE, PIN_DIR, RUN_DIR};
-use crate::config::{AccessLogFormat, Config, Limits, Objects, SteeringMode};
+use crate::config::{AccessLogFormat, Config, Limits, Objects, SteeringMode, Tls};
 use clap::{ArgAction, Args, ValueEnum};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroUsize;
@@ -142,6 +142,8 @@ impl RunArgs {
             drain_ms_max: self.drain_seconds * 1_000,
             objects: self.objects(),
             limits: Limits::default(),
+            tls: Tls::default(),
+            proxy_protocol_from: Vec::new(),
         })
     }
 

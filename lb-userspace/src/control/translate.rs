@@ -47,7 +47,7 @@ pub fn translate(store: &Store, objects: &config::Objects, now_s: i64) -> (Snaps
     let certificates = tls::bind(&served, store, now_s, &mut report);
     let mut services = Services::new(store, Location::of(store, objects));
     let routes = rule::routes(&served, &certificates, &mut services, &mut report);
-    let snapshot = Snapshot { version: 0, routes, services: services.finish(), certificates };
+    let snapshot = Snapshot { version: 0, routes, services: services.finish(), certificates, ..Snapshot::default() };
     (snapshot, report.finish())
 }
 

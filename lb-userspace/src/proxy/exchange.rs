@@ -20,6 +20,7 @@ use lb_core::model::{Policy, Route, ServiceId, host};
 use lb_core::route::{Match, path};
 use std::future::poll_fn;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
@@ -53,7 +54,7 @@ pub struct Forward {
     /// Where it goes.
     pub service: ServiceId,
     /// Limits of its route.
-    pub policy: Policy,
+    pub policy: Arc<Policy>,
     /// What it means for the response.
     pub asked: Asked,
     /// Delimitation of its body.

@@ -15,7 +15,7 @@ fn dead() -> SocketAddr {
 }
 
 fn with_policy(endpoint: SocketAddr, policy: Policy) -> Rig {
-    let routes = routes(|route| route.policy = policy);
+    let routes = routes(|route| route.policy = policy.clone().into());
     Rig::with(Limits::default(), Snapshot { routes, ..snapshot(&[endpoint]) })
 }
 

@@ -1,0 +1,53 @@
+//! Mutual TLS: which hosts ask clients for a certificate, and whom they believe.
+
+use super::host::{self, HostPattern};
+use super::upstream::Authorities;
+use serde::Serialize;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// What a host asks of its clients.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+pub struct ClientAuth {
+    /// Whom it believes.
+    pub authorities: Arc<Authorities>,
+    /// Whether a client without a certificate is answered 400, rather than served.
+    pub required: bool,
+}
+
+/// What hosts ask of their clients: exact before wildcard; those that are not listed ask nothing.
+#[derive(Debug, Clone, Default)]
+pub struct ClientAuthTable {
+    exact: HashMap<Arc<str>, Arc<ClientAuth>>,
+    wildcard: HashMap<Arc<str>, Arc<ClientAuth>>,
+}
+
+impl ClientAuthTable {
+    /// Binds a host. The first one given for a host stays: the caller goes from oldest to newest. Answers whether the
+    /// host has this requirement now.
+    pub fn insert(&mut self, pattern: &HostPattern, auth: &Arc<ClientAuth>) -> bool {
+        let (map, name) = match pattern {
+            HostPattern::Exact(name) => (&mut self.exact, name),
+            HostPattern::Wildcard(suffix) => (&mut self.wildcard, suffix),
+            HostPattern::Any => return false,
+        };
+        *map.entry(name.clone()).or_insert_with(|| auth.clone()) == *auth
+    }
+
+    /// What a host in normal form (see [`host::normalize`]) asks.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<&Arc<ClientAuth>> {
+        self.exact.get(name).or_else(|| self.wildcard.get(host::parent(name)?))
+    }
+
+    /// Whether no host asks anything.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.exact.is_empty() && self.wildcard.is_empty()
+    }
+
+    /// Everything that hosts ask, in no order.
+    pub fn values(&self) -> impl Iterator<Item = &Arc<ClientAuth>> {
+        self.exact.values().chain(self.wildcard.values())
+    }
+}
