@@ -171,10 +171,9 @@ pub struct Limits {
     pub pool_idle_ms_max: u64,
     /// Requests on one client connection, then it is closed (memory of long-lived clients is released).
     pub requests_per_connection_max: u64,
-    /// Concurrent streams of one HTTP/2 connection.
+    /// Concurrent streams of one HTTP/2 connection. Each may make us hold 140 KB, so 100 of them and the receive window
+    /// of the connection stay below 16 MB.
     pub streams_max: u32,
-    /// What one HTTP/2 connection may make us hold, requests and responses together.
-    pub h2_bytes_max: usize,
     /// Frames on one HTTP/2 connection that carry no content (SETTINGS, PING, RST_STREAM, PRIORITY, WINDOW_UPDATE beyond
     /// need, empty DATA and HEADERS), in one second; more end it with ENHANCE_YOUR_CALM.
     pub h2_control_frames_per_s_max: u32,
@@ -196,8 +195,7 @@ impl Default for Limits {
             pool_idle_max: 320,
             pool_idle_ms_max: 60_000,
             requests_per_connection_max: 1_000_000,
-            streams_max: 128,
-            h2_bytes_max: 16 * 1024 * 1024,
+            streams_max: 100,
             h2_control_frames_per_s_max: 1_000,
         }
     }

@@ -1,8 +1,8 @@
-//! The terminator: accepts connections, ends TLS, reads HTTP/1.1, and passes each request to an endpoint of its route.
+//! The terminator: accepts connections, ends TLS, reads HTTP/1.1 and HTTP/2, and passes each request to an endpoint of its route.
 //!
 //! Goes in: listeners, limits and what [`crate::publish`] serves. Comes out: responses, counters and the access log.
 //! One thread and one `current_thread` runtime for each worker; no lock and no other thread on the path of a request.
-//! Does not know Kubernetes, eBPF or administration. HTTP/2 and upgrades are not served here yet: `Upgrade` is dropped.
+//! Does not know Kubernetes, eBPF or administration. Upgrades are not served here yet: `Upgrade` is dropped.
 
 mod body;
 mod buffer;
@@ -11,14 +11,17 @@ mod clock;
 mod connection;
 mod conversation;
 mod exchange;
+mod fields;
 mod flow;
 mod forwarded;
+mod h2;
 mod head;
 mod listener;
 mod record;
 mod relay;
 mod respond;
 mod tls;
+mod trailers;
 mod upstream;
 mod worker;
 

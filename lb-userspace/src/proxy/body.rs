@@ -1,9 +1,11 @@
 //! Message bodies (RFC 9112 sections 6 and 7): where a body ends, what of the bytes is content, and how chunks are written.
 //!
 //! Goes in: bytes as they arrive, split anywhere. Comes out: how many to skip, how many are content, or the end.
-//! Pure: no I/O, no copies. Trailer fields are checked and dropped (RFC 9110 section 6.5.1 allows it).
+//! Pure: no I/O, no copies but of trailer fields, which are kept as they came until the end is known.
 
 use super::head::lexical::{is_control, is_token};
+use super::trailers;
+use http::HeaderMap;
 
 /// Longest chunk extension, bytes, of one chunk. Nothing uses them; without a bound they are free traffic.
 pub const EXTENSION_BYTES_MAX: usize = 1_024;
@@ -21,7 +23,7 @@ pub enum Length {
     Sized(u64),
     /// `Transfer-Encoding: chunked`.
     Chunked,
-    /// It ends with the connection; responses only.
+    /// It ends with the connection, or with the stream of HTTP/2.
     UntilClose,
 }
 
@@ -70,8 +72,10 @@ pub struct Chunks {
     state: State,
     /// Size of the chunk, then what is missing of it.
     size: u64,
-    /// Extension bytes of the chunk, then trailer bytes of the body.
+    /// Extension bytes of the chunk.
     overhead: usize,
+    /// The trailer section, without the empty line that ends it.
+    trailers: Vec<u8>,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -126,6 +130,14 @@ impl Decoder {
         }
     }
 
+    /// The trailer section, field lines without the empty one, once the end was reached.
+    pub fn trailers(&self) -> &[u8] {
+        match self {
+            Self::Chunked(chunks) => &chunks.trailers,
+            Self::Sized(_) | Self::UntilClose => &[],
+        }
+    }
+
     /// Whether the end of the stream is the end of the body, rather than a truncation.
     pub fn ends_with_stream(&self) -> bool {
         matches!(self, Self::UntilClose)
@@ -138,10 +150,24 @@ impl Chunks {
             match self.state {
                 State::Data => return Ok((at, data(self.size, input.get(at..).unwrap_or_default()))),
                 State::End => return Ok((at, Next::End)),
-                _ => self.state = self.advance(*byte)?,
+                _ => self.follow(*byte)?,
             }
         }
         Ok((input.len(), if matches!(self.state, State::End) { Next::End } else { Next::More }))
+    }
+
+    fn follow(&mut self, byte: u8) -> Result<(), BadBody> {
+        let before = std::mem::replace(&mut self.state, State::End);
+        self.state = self.advance(before, byte)?;
+        let of_trailer =
+            matches!(before, State::TrailerStart | State::TrailerName | State::TrailerValue | State::TrailerLf);
+        if of_trailer && !matches!(self.state, State::EndLf) {
+            if self.trailers.len() == TRAILER_BYTES_MAX {
+                return Err(BadBody::Trailer);
+            }
+            self.trailers.push(byte);
+        }
+        Ok(())
     }
 
     fn took(&mut self, count: usize) {
@@ -151,8 +177,8 @@ impl Chunks {
         }
     }
 
-    fn advance(&mut self, byte: u8) -> Result<State, BadBody> {
-        match self.state {
+    fn advance(&mut self, state: State, byte: u8) -> Result<State, BadBody> {
+        match state {
             State::SizeStart => {
                 (self.size, self.overhead) = (0, 0);
                 self.digit(byte, 0)
@@ -162,13 +188,8 @@ impl Chunks {
                 b';' => Ok(State::Extension),
                 _ => self.digit(byte, digits),
             },
-            State::Extension => {
-                self.text(byte, State::Extension, State::SizeLf, EXTENSION_BYTES_MAX, BadBody::Extension)
-            }
-            State::SizeLf if self.size == 0 => {
-                self.overhead = 0;
-                exactly(byte, b'\n', State::TrailerStart)
-            }
+            State::Extension => self.extension(byte),
+            State::SizeLf if self.size == 0 => exactly(byte, b'\n', State::TrailerStart),
             State::SizeLf => exactly(byte, b'\n', State::Data),
             State::DataCr => exactly(byte, b'\r', State::DataLf),
             State::DataLf => exactly(byte, b'\n', State::SizeStart),
@@ -178,16 +199,14 @@ impl Chunks {
                 _ => Err(BadBody::Trailer),
             },
             State::TrailerName if byte == b':' => Ok(State::TrailerValue),
-            State::TrailerName if is_token(byte) => {
-                self.text(byte, State::TrailerName, State::End, TRAILER_BYTES_MAX, BadBody::Trailer)
-            }
+            State::TrailerName if is_token(byte) => Ok(State::TrailerName),
             State::TrailerName => Err(BadBody::Trailer),
-            State::TrailerValue => {
-                self.text(byte, State::TrailerValue, State::TrailerLf, TRAILER_BYTES_MAX, BadBody::Trailer)
-            }
+            State::TrailerValue if byte == b'\r' => Ok(State::TrailerLf),
+            State::TrailerValue if !is_control(byte) => Ok(State::TrailerValue),
+            State::TrailerValue => Err(BadBody::Trailer),
             State::TrailerLf => exactly(byte, b'\n', State::TrailerStart),
             State::EndLf => exactly(byte, b'\n', State::End),
-            State::Data | State::End => Ok(self.state),
+            State::Data | State::End => Ok(state),
         }
     }
 
@@ -200,12 +219,15 @@ impl Chunks {
         Ok(State::Size(digits + 1))
     }
 
-    fn text(&mut self, byte: u8, stay: State, end: State, bytes_max: usize, bad: BadBody) -> Result<State, BadBody> {
+    fn extension(&mut self, byte: u8) -> Result<State, BadBody> {
         if byte == b'\r' {
-            return Ok(end);
+            return Ok(State::SizeLf);
         }
         self.overhead += 1;
-        if self.overhead > bytes_max || is_control(byte) { Err(bad) } else { Ok(stay) }
+        if self.overhead > EXTENSION_BYTES_MAX || is_control(byte) {
+            return Err(BadBody::Extension);
+        }
+        Ok(State::Extension)
     }
 }
 
@@ -226,9 +248,13 @@ pub fn write_chunk(out: &mut Vec<u8>, data: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Ends a chunked body without trailer fields.
-pub fn write_last_chunk(out: &mut Vec<u8>) {
-    out.extend_from_slice(b"0\r\n\r\n");
+/// Ends a chunked body.
+pub fn write_last_chunk(out: &mut Vec<u8>, trailers: Option<&HeaderMap>) {
+    out.extend_from_slice(b"0\r\n");
+    if let Some(trailers) = trailers {
+        trailers::write(out, trailers);
+    }
+    out.extend_from_slice(b"\r\n");
 }
 
 fn data(left: u64, input: &[u8]) -> Next {

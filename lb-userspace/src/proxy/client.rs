@@ -1,7 +1,12 @@
-//! The client's side of a connection: a TCP stream, or TLS over one.
+//! The client's side of an exchange: a TCP stream, TLS over one, or one stream of an HTTP/2 connection.
 //!
-//! Goes in and comes out: plain bytes. Does not know HTTP.
+//! Goes in and comes out: plain bytes. Does not know heads.
 
+use super::buffer::Input;
+use super::flow::{Sink, Source};
+use super::h2::stream::ServerStream;
+use h2::Reason;
+use http::HeaderMap;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -16,26 +21,78 @@ pub enum Client {
     Plain(TcpStream),
     /// TLS that ends here. In a box: it is ten times the size of the other.
     Tls(Box<TlsStream<TcpStream>>),
+    /// A stream of HTTP/2.
+    Stream(Box<ServerStream>),
 }
 
 impl Client {
-    /// The TCP connection.
-    pub fn tcp(&self) -> &TcpStream {
+    /// The TCP connection; streams of HTTP/2 share theirs.
+    pub fn tcp(&self) -> Option<&TcpStream> {
         match self {
-            Self::Plain(tcp) => tcp,
-            Self::Tls(tls) => tls.get_ref().0,
+            Self::Plain(tcp) => Some(tcp),
+            Self::Tls(tls) => Some(tls.get_ref().0),
+            Self::Stream(_) => None,
         }
     }
 
-    /// Whether it is TLS.
-    pub fn is_secure(&self) -> bool {
+    /// The stream, for HTTP/2.
+    pub fn stream(&mut self) -> Option<&mut ServerStream> {
+        match self {
+            Self::Stream(stream) => Some(stream),
+            Self::Plain(_) | Self::Tls(_) => None,
+        }
+    }
+
+    /// Whether TLS ends here. A stream does not know: ask the facts of its connection.
+    pub fn is_tls(&self) -> bool {
         matches!(self, Self::Tls(_))
     }
 
+    /// Whether HTTP/2 was agreed on in the handshake (RFC 7301).
+    pub fn speaks_h2(&self) -> bool {
+        matches!(self, Self::Tls(tls) if tls.get_ref().1.alpn_protocol() == Some(b"h2"))
+    }
+
+    /// Learns whether the client has left while it need not send anything: reads what it sends ahead, until the buffer is
+    /// full. A client that closes its sending side is taken as gone.
+    pub fn poll_gone(&mut self, cx: &mut Context<'_>, input: &mut Input) -> Poll<()> {
+        if let Self::Stream(stream) = self {
+            return stream.poll_gone(cx);
+        }
+        while input.has_room() {
+            match input.poll_fill(cx, self) {
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
+                Poll::Ready(Ok(_)) => {}
+                Poll::Pending => break,
+            }
+        }
+        Poll::Pending
+    }
+
     /// Drops it with a reset, so that the other side cannot take a truncated message for a whole one.
-    pub fn reset(&self) {
-        // An error means that the connection is gone already, which is what is wanted.
-        let _ = self.tcp().set_zero_linger();
+    pub fn reset(&mut self) {
+        if let Self::Stream(stream) = self {
+            stream.reset(Reason::INTERNAL_ERROR);
+        }
+        if let Some(tcp) = self.tcp() {
+            // An error means that the connection is gone already, which is what is wanted.
+            let _ = tcp.set_zero_linger();
+        }
+    }
+}
+
+impl Source for Client {
+    fn trailers(&mut self) -> Option<HeaderMap> {
+        self.stream().and_then(|stream| stream.body.trailers())
+    }
+}
+
+impl Sink for Client {
+    fn poll_end(&mut self, cx: &mut Context<'_>, trailers: &mut Option<HeaderMap>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(_) | Self::Tls(_) => Poll::Ready(Ok(())),
+            Self::Stream(stream) => stream.body.poll_end(cx, trailers),
+        }
     }
 }
 
@@ -44,6 +101,7 @@ impl AsyncRead for Client {
         match self.get_mut() {
             Self::Plain(tcp) => Pin::new(tcp).poll_read(cx, room),
             Self::Tls(tls) => Pin::new(tls.as_mut()).poll_read(cx, room),
+            Self::Stream(stream) => Pin::new(&mut stream.body).poll_read(cx, room),
         }
     }
 }
@@ -53,6 +111,7 @@ impl AsyncWrite for Client {
         match self.get_mut() {
             Self::Plain(tcp) => Pin::new(tcp).poll_write(cx, bytes),
             Self::Tls(tls) => Pin::new(tls.as_mut()).poll_write(cx, bytes),
+            Self::Stream(stream) => Pin::new(&mut stream.body).poll_write(cx, bytes),
         }
     }
 
@@ -60,6 +119,7 @@ impl AsyncWrite for Client {
         match self.get_mut() {
             Self::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
             Self::Tls(tls) => Pin::new(tls.as_mut()).poll_flush(cx),
+            Self::Stream(stream) => Pin::new(&mut stream.body).poll_flush(cx),
         }
     }
 
@@ -67,6 +127,7 @@ impl AsyncWrite for Client {
         match self.get_mut() {
             Self::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
             Self::Tls(tls) => Pin::new(tls.as_mut()).poll_shutdown(cx),
+            Self::Stream(stream) => Pin::new(&mut stream.body).poll_shutdown(cx),
         }
     }
 }

@@ -8,10 +8,10 @@ use super::client::Client;
 use super::clock::Deadline;
 use super::exchange::{self, After};
 use super::forwarded::Facts;
+use super::h2::{self, meter::PREFACE};
 use super::head::{Bad, lexical};
 use super::worker::Worker;
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -41,10 +41,8 @@ pub struct Connection {
     pub deadline: Deadline,
     /// What arrived and is not used yet.
     pub input: Input,
-    /// Who it is.
-    pub peer: SocketAddr,
-    /// What endpoints are told of it.
-    pub facts: Facts,
+    /// What is known of it.
+    pub facts: Rc<Facts>,
     /// Requests so far.
     pub requests: u64,
     graced: bool,
@@ -54,6 +52,8 @@ pub struct Connection {
 enum Next {
     Head { bytes: usize, started: Instant },
     Refused { bad: Bad, started: Instant },
+    /// It speaks HTTP/2.
+    Preface,
     Nothing,
 }
 
@@ -65,18 +65,21 @@ enum More {
 }
 
 impl Connection {
-    /// A connection that was accepted on `port`, the one that clients know.
-    pub fn new(worker: Rc<Worker>, client: Client, deadline: Deadline, peer: SocketAddr, port: u16) -> Self {
-        let facts = Facts::new(peer, port, client.is_secure());
-        Self { worker, client, deadline, input: Input::default(), peer, facts, requests: 0, graced: false }
+    /// A connection that was accepted, or a stream of one.
+    pub fn new(worker: Rc<Worker>, client: Client, deadline: Deadline, facts: Rc<Facts>) -> Self {
+        Self { worker, client, deadline, input: Input::default(), facts, requests: 0, graced: false }
     }
 
     /// Serves it to its end.
     pub async fn serve(mut self) {
+        if self.client.speaks_h2() {
+            return Box::pin(h2::connection::serve(self)).await;
+        }
         loop {
             let after = match self.next_head().await {
-                Next::Head { bytes, started } => exchange::run(&mut self, bytes, started).await,
-                Next::Refused { bad, started } => exchange::refuse(&mut self, bad, started).await,
+                Next::Head { bytes, started } => Box::pin(exchange::run(&mut self, bytes, started)).await,
+                Next::Refused { bad, started } => Box::pin(exchange::refuse(&mut self, bad, started)).await,
+                Next::Preface => return Box::pin(h2::connection::serve(self)).await,
                 Next::Nothing => After::Close,
             };
             match after {
@@ -120,6 +123,19 @@ impl Connection {
                     self.deadline.set(self.worker.limits.head_ms_max);
                     Instant::now()
                 });
+                if self.requests == 0 && scanned < PREFACE.len() {
+                    match preface(self.input.filled()) {
+                        Some(true) => return Next::Preface,
+                        Some(false) => {}
+                        None => {
+                            match poll_fn(|cx| self.poll_more(cx, true)).await {
+                                More::Bytes => continue,
+                                More::Late => return Next::Refused { bad: Bad::Slow, started },
+                                More::Gone => return Next::Nothing,
+                            }
+                        }
+                    }
+                }
                 let head = self.input.filled();
                 match lexical::head_end(head, &mut scanned) {
                     Ok(Some(bytes)) if bytes <= head_bytes_max => return Next::Head { bytes, started },
@@ -151,10 +167,10 @@ impl Connection {
                 Poll::Pending => {}
             }
             self.worker.buffers.take_back(&mut self.input);
-            match self.client.tcp().poll_read_ready(cx) {
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(_)) => return Poll::Ready(More::Gone),
-                Poll::Pending => break,
+            match self.client.tcp().map(|tcp| tcp.poll_read_ready(cx)) {
+                Some(Poll::Ready(Ok(()))) => {}
+                Some(Poll::Ready(Err(_))) | None => return Poll::Ready(More::Gone),
+                Some(Poll::Pending) => break,
             }
         }
         if self.worker.draining.get() && !begun {
@@ -196,6 +212,13 @@ impl Connection {
         }
         Poll::Ready(())
     }
+}
+
+/// Whether this is how HTTP/2 with prior knowledge begins (RFC 9113 section 3.3); `None` when more bytes decide.
+fn preface(bytes: &[u8]) -> Option<bool> {
+    let count = bytes.len().min(PREFACE.len());
+    let same = bytes.get(..count) == PREFACE.get(..count);
+    if same && count < PREFACE.len() { None } else { Some(same) }
 }
 
 fn too_large(head: &[u8]) -> Bad {

@@ -3,13 +3,14 @@
 //! Goes in: a request that was routed ([`Forward`]) and waits in `scratch.up`. Comes out: how it went ([`Conversation`]).
 //! Does not answer in place of an endpoint: that is [`super::exchange`].
 
+use super::body::Length;
 use super::connection::Connection;
 use super::exchange::{After, Forward};
-use super::flow::Scratch;
+use super::flow::{Framing, Scratch};
 use super::head::{self, Bad, Version, response};
 use super::record::Record;
 use super::relay::{Failure, Relay, Times};
-use super::respond::{self, Asked, Own};
+use super::respond::{self, Asked, Own, Passed};
 use super::upstream::{self, Unreachable};
 use super::worker::Worker;
 use lb_core::balance;
@@ -164,14 +165,26 @@ fn read_reply(
         101 => return Err(Bad::StatusLine),
         100 => Reply::Interim,
         102..200 => {
-            if asked.version == Version::Http11 {
-                respond::write_interim(down.out.bytes(), &response);
+            match (relay.client.stream(), asked.version) {
+                // A client that is gone is noticed with the next byte.
+                (Some(stream), _) => drop(stream.inform(respond::h2_interim(&response))),
+                (None, Version::Http11) => respond::write_interim(down.out.bytes(), &response),
+                (None, _) => {}
             }
             Reply::Interim
         }
         status => {
             record.status = status;
-            let passed = respond::write_head(down.out.bytes(), &response, asked, &worker.clock.date());
+            let date = worker.clock.date();
+            let passed = match relay.client.stream() {
+                Some(stream) => {
+                    let head = respond::h2_head(&response, &date);
+                    // As above.
+                    let _ = stream.respond(head, response.length == Length::None);
+                    Passed { framing: Framing::Raw, keep_alive: true }
+                }
+                None => respond::write_head(down.out.bytes(), &response, asked, &date),
+            };
             down.begin(response.length, passed.framing);
             Reply::Final { reusable: response.keep_alive, keep_alive: passed.keep_alive }
         }

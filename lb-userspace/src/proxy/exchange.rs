@@ -18,6 +18,7 @@ use lb_core::filter::{self, Verdict};
 use lb_core::model::route::Target;
 use lb_core::model::{Policy, Route, ServiceId, host};
 use lb_core::route::{Match, path};
+use http::request::Parts;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -71,8 +72,40 @@ pub async fn run(conn: &mut Connection, head_bytes: usize, started: Instant) -> 
     let mut record = Record::new(&conn.worker, started);
     conn.requests += 1;
     record.bytes_received = head_bytes as u64;
-    let plan = plan(conn, head_bytes, &mut scratch, &mut record);
+    let plan = read(conn, head_bytes, &mut scratch, &mut record);
     conn.input.consume(head_bytes);
+    carry_out(conn, plan, scratch, record).await
+}
+
+/// Serves the request of a stream of HTTP/2; `ends`: no content follows the head.
+pub async fn run_stream(conn: &mut Connection, head: Parts, ends: bool, started: Instant) -> After {
+    let mut scratch = conn.worker.buffers.scratch();
+    let mut record = Record::new(&conn.worker, started);
+    let plan = read_h2(conn, &head, ends, &mut scratch, &mut record);
+    drop(head);
+    carry_out(conn, plan, scratch, record).await
+}
+
+// The room for fields is large: these two are functions of their own so that it is not part of the waiting task.
+
+fn read(conn: &Connection, head_bytes: usize, scratch: &mut Scratch, record: &mut Record) -> Plan {
+    let mut fields = head::no_fields();
+    let head = conn.input.filled().get(..head_bytes).unwrap_or_default();
+    match request::parse(head, &mut fields, &conn.worker.limits) {
+        Ok(request) => plan(conn, &request, scratch, record),
+        Err(bad) => Plan::Refuse(bad),
+    }
+}
+
+fn read_h2(conn: &Connection, head: &Parts, ends: bool, scratch: &mut Scratch, record: &mut Record) -> Plan {
+    let mut fields = head::no_fields();
+    match request::of_h2(head, ends, &mut fields, &conn.worker.limits) {
+        Ok(request) => plan(conn, &request, scratch, record),
+        Err(bad) => Plan::Refuse(bad),
+    }
+}
+
+async fn carry_out(conn: &mut Connection, plan: Plan, mut scratch: Scratch, mut record: Record) -> After {
     let after = match plan {
         Plan::Forward(forward) => pass(conn, &mut scratch, &forward, &mut record).await,
         Plan::Answer(own, asked, length) => {
@@ -83,39 +116,30 @@ pub async fn run(conn: &mut Connection, head_bytes: usize, started: Instant) -> 
     };
     record.bytes_received += scratch.up.taken();
     record.bytes_sent += scratch.down.sent();
-    record.finish(conn.peer, conn.client.is_secure());
+    record.finish(conn.facts.peer, conn.facts.secure);
     conn.worker.buffers.take_scratch_back(scratch);
     after
 }
 
 /// Refuses a head that could not even be read.
 pub async fn refuse(conn: &mut Connection, bad: Bad, started: Instant) -> After {
-    let mut scratch = conn.worker.buffers.scratch();
+    let scratch = conn.worker.buffers.scratch();
     let mut record = Record::new(&conn.worker, started);
     record.bytes_received = conn.input.filled().len() as u64;
-    let after = refused(conn, &mut scratch, &bad, &mut record).await;
-    record.bytes_sent += scratch.down.sent();
-    record.finish(conn.peer, conn.client.is_secure());
-    conn.worker.buffers.take_scratch_back(scratch);
-    after
+    carry_out(conn, Plan::Refuse(bad), scratch, record).await
 }
 
 /// Decides; for a request that goes on, writes its head for the endpoint.
-fn plan(conn: &Connection, head_bytes: usize, scratch: &mut Scratch, record: &mut Record) -> Plan {
+fn plan(conn: &Connection, request: &Request<'_, '_>, scratch: &mut Scratch, record: &mut Record) -> Plan {
     let worker = &conn.worker;
-    let mut fields = head::no_fields();
-    let head = conn.input.filled().get(..head_bytes).unwrap_or_default();
-    let request = match request::parse(head, &mut fields, &worker.limits) {
-        Ok(request) => request,
-        Err(bad) => return Plan::Refuse(bad),
-    };
     let id = worker.request_id();
-    let id = forwarded::request_id(&request).unwrap_or_else(|| id.as_str());
+    let id = forwarded::request_id(request).unwrap_or_else(|| id.as_str());
     let host = host::normalize(request.authority);
-    record.asked(&request, &host, id);
+    record.asked(request, &host, id);
     let asked = Asked {
         version: request.version,
         head: request.method == "HEAD",
+        grpc: request.is_grpc(),
         keep_alive: request.keep_alive && conn.may_go_on(),
     };
     let path = match path::normalize(request.target.split('?').next().unwrap_or_default()) {
@@ -131,7 +155,7 @@ fn plan(conn: &Connection, head_bytes: usize, scratch: &mut Scratch, record: &mu
     };
     record.routed(route);
     let mut view = filter::Request {
-        secure: conn.client.is_secure(),
+        secure: conn.facts.secure,
         certificate: published.snapshot.certificates.find(&host).is_some(),
         host: &host,
         path: &path,
@@ -145,8 +169,8 @@ fn plan(conn: &Connection, head_bytes: usize, scratch: &mut Scratch, record: &mu
         Target::Service(service) => *service,
         Target::Unavailable(reason) => return answer(Own::error(503, "unavailable", reason)),
     };
-    forwarded::write_head(scratch.up.out.bytes(), &request, &view.target, &conn.facts, id);
-    Plan::Forward(forward(published.clone(), service, route, &request, asked))
+    forwarded::write_head(scratch.up.out.bytes(), request, &view.target, &conn.facts, id);
+    Plan::Forward(forward(published.clone(), service, route, request, asked))
 }
 
 fn forward(
@@ -169,10 +193,15 @@ fn forward(
 
 /// Sends the request to an endpoint and its response to the client.
 async fn pass(conn: &mut Connection, scratch: &mut Scratch, forward: &Forward, record: &mut Record) -> After {
-    let framing = if forward.length == Length::Chunked { Framing::Chunked } else { Framing::Raw };
-    scratch.up.begin(forward.length, framing);
+    let framing =
+        if matches!(forward.length, Length::Chunked | Length::UntilClose) { Framing::Chunked } else { Framing::Raw };
+    scratch.up.begin(arrival(conn, forward.length), framing);
     if forward.expects_continue && conn.input.is_empty() {
-        scratch.down.out.bytes().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+        match conn.client.stream() {
+            // A client that is gone is noticed with the next byte.
+            Some(stream) => drop(stream.inform(respond::h2_continue())),
+            None => scratch.down.out.bytes().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n"),
+        }
     }
     let mut again = None;
     loop {
@@ -194,6 +223,11 @@ async fn pass(conn: &mut Connection, scratch: &mut Scratch, forward: &Forward, r
             Conversation::Failed(failure) => return fail(conn, scratch, forward, &failure, record).await,
         }
     }
+}
+
+/// How the client's body is delimited where it is read: on a stream of HTTP/2 by the stream, whatever length is stated.
+fn arrival(conn: &mut Connection, length: Length) -> Length {
+    if conn.client.stream().is_some() && length != Length::None { Length::UntilClose } else { length }
 }
 
 /// Ends an exchange that failed before the response head.
@@ -245,14 +279,28 @@ async fn give_up(
 async fn refused(conn: &mut Connection, scratch: &mut Scratch, bad: &Bad, record: &mut Record) -> After {
     conn.worker.counters.requests_malformed.add(1);
     let own = Own::error(bad.status(), "malformed", &bad.to_string());
-    let asked = Asked { version: Version::Http11, head: false, keep_alive: false };
+    let asked = Asked { version: Version::Http11, head: false, grpc: false, keep_alive: false };
     answer(conn, scratch, &own, asked, record).await
 }
 
 async fn answer(conn: &mut Connection, scratch: &mut Scratch, own: &Own, asked: Asked, record: &mut Record) -> After {
     (record.status, record.error) = (own.status, own.error);
     let out = &mut scratch.down.out;
-    respond::write_own(out.bytes(), own, asked, &conn.worker.clock.date());
+    let date = conn.worker.clock.date();
+    match conn.client.stream() {
+        None => respond::write_own(out.bytes(), own, asked, &date),
+        Some(stream) => {
+            // A client that is gone is noticed when the body is sent.
+            let _ = match asked {
+                Asked { grpc: true, .. } => stream.respond(respond::grpc_own(own, &date), true),
+                Asked { head: true, .. } => stream.respond(respond::h2_own(own, &date), true),
+                _ => {
+                    out.bytes().extend_from_slice(own.body().as_bytes());
+                    stream.respond(respond::h2_own(own, &date), false)
+                }
+            };
+        }
+    }
     record.bytes_sent += out.unsent() as u64;
     conn.deadline.set(conn.worker.limits.write_idle_ms_max);
     let Connection { client, deadline, .. } = conn;

@@ -5,6 +5,8 @@
 
 use super::body::{BadBody, Decoder, Length, Next, write_chunk, write_last_chunk};
 use super::buffer::{INPUT_BYTES, Input, Output};
+use super::trailers;
+use http::HeaderMap;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -12,7 +14,23 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 /// A body piece up to this size, bytes, is copied behind the head so that both leave in one write. Copying 16 KB
 /// takes about a microsecond, less than the system call it saves.
-const JOINED_BYTES_MAX: usize = 16 * 1024;
+pub const JOINED_BYTES_MAX: usize = 16 * 1024;
+
+/// Where a body comes from.
+pub trait Source: AsyncRead + Unpin {
+    /// Trailer fields that came beside the bytes (HTTP/2), once the end was read.
+    fn trailers(&mut self) -> Option<HeaderMap> {
+        None
+    }
+}
+
+/// Where a body goes.
+pub trait Sink: AsyncWrite + Unpin {
+    /// Ends the message, where that is not said in the bytes (HTTP/2).
+    fn poll_end(&mut self, _cx: &mut Context<'_>, _trailers: &mut Option<HeaderMap>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
 
 /// What one request in work needs besides the client's input.
 #[derive(Debug, Default)]
@@ -62,6 +80,7 @@ pub struct Flow {
     decoder: Decoder,
     framing: Framing,
     ended: bool,
+    trailers: Option<HeaderMap>,
     unflushed: bool,
     streamed: bool,
     waiting: Waiting,
@@ -77,6 +96,7 @@ impl Default for Flow {
             decoder: Decoder::new(Length::None),
             framing: Framing::Raw,
             ended: false,
+            trailers: None,
             unflushed: false,
             streamed: false,
             waiting: Waiting::Write,
@@ -141,43 +161,53 @@ impl Flow {
     }
 
     /// Sends what is in `out`.
-    pub fn poll_send<W: AsyncWrite + Unpin>(&mut self, cx: &mut Context<'_>, to: &mut W) -> Poll<Result<(), Stop>> {
-        self.waiting = Waiting::Write;
-        while !self.out.is_sent() {
-            let count = ready!(self.out.poll_send(cx, to)).map_err(|_| Stop::Unwritable)?;
-            self.wrote(count);
-        }
-        if self.unflushed {
-            ready!(Pin::new(to).poll_flush(cx)).map_err(|_| Stop::Unwritable)?;
-            self.unflushed = false;
-        }
-        Poll::Ready(Ok(()))
+    pub fn poll_send<W: Sink>(&mut self, cx: &mut Context<'_>, to: &mut W) -> Poll<Result<(), Stop>> {
+        ready!(self.poll_write(cx, to))?;
+        self.poll_flush(cx, to)
     }
 
     /// Moves as much as it can, until the end of the body was sent.
-    pub fn poll_relay<R, W>(
+    pub fn poll_relay<R: Source, W: Sink>(
         &mut self,
         cx: &mut Context<'_>,
         from: &mut R,
         input: &mut Input,
         to: &mut W,
-    ) -> Poll<Result<(), Stop>>
-    where
-        R: AsyncRead + Unpin,
-        W: AsyncWrite + Unpin,
-    {
+    ) -> Poll<Result<(), Stop>> {
         loop {
             let direct = self.fill(input).map_err(Stop::Malformed)?;
-            if !self.out.is_sent() || (direct == 0 && self.unflushed) {
-                ready!(self.poll_send(cx, to))?;
+            if !self.out.is_sent() {
+                ready!(self.poll_write(cx, to))?;
             } else if self.ended {
-                return Poll::Ready(Ok(()));
+                self.waiting = Waiting::Write;
+                ready!(to.poll_end(cx, &mut self.trailers)).map_err(|_| Stop::Unwritable)?;
+                return self.poll_flush(cx, to);
             } else if direct > 0 {
                 ready!(self.poll_direct(cx, input, direct, to))?;
+            } else if self.unflushed {
+                ready!(self.poll_flush(cx, to))?;
             } else {
                 ready!(self.poll_read(cx, from, input))?;
             }
         }
+    }
+
+    fn poll_write<W: Sink>(&mut self, cx: &mut Context<'_>, to: &mut W) -> Poll<Result<(), Stop>> {
+        self.waiting = Waiting::Write;
+        while !self.out.is_sent() {
+            let count = ready!(self.out.poll_send(cx, to)).map_err(|_| Stop::Unwritable)?;
+            self.wrote(count);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_flush<W: Sink>(&mut self, cx: &mut Context<'_>, to: &mut W) -> Poll<Result<(), Stop>> {
+        self.waiting = Waiting::Write;
+        if self.unflushed {
+            ready!(Pin::new(to).poll_flush(cx)).map_err(|_| Stop::Unwritable)?;
+            self.unflushed = false;
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Takes what it can from the input into `out`; answers how much is to be written straight from the input.
@@ -188,10 +218,8 @@ impl Flow {
             match next {
                 Next::More => break,
                 Next::End => {
-                    self.ended = true;
-                    if self.framing == Framing::Chunked {
-                        write_last_chunk(self.room());
-                    }
+                    let trailers = trailers::read(self.decoder.trailers());
+                    self.end(trailers);
                 }
                 Next::Data(count) if self.framing == Framing::Raw => {
                     let pending = !self.out.is_sent();
@@ -227,7 +255,15 @@ impl Flow {
         self.out.bytes()
     }
 
-    fn poll_direct<W: AsyncWrite + Unpin>(
+    fn end(&mut self, trailers: Option<HeaderMap>) {
+        self.ended = true;
+        if self.framing == Framing::Chunked {
+            write_last_chunk(self.room(), trailers.as_ref());
+        }
+        self.trailers = trailers;
+    }
+
+    fn poll_direct<W: Sink>(
         &mut self,
         cx: &mut Context<'_>,
         input: &mut Input,
@@ -247,7 +283,7 @@ impl Flow {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_read<R: AsyncRead + Unpin>(
+    fn poll_read<R: Source>(
         &mut self,
         cx: &mut Context<'_>,
         from: &mut R,
@@ -256,10 +292,8 @@ impl Flow {
         self.waiting = Waiting::Read;
         match ready!(input.poll_fill(cx, from)) {
             Ok(0) if self.decoder.ends_with_stream() => {
-                self.ended = true;
-                if self.framing == Framing::Chunked {
-                    write_last_chunk(self.room());
-                }
+                let trailers = from.trailers().and_then(trailers::filter);
+                self.end(trailers);
             }
             Ok(0) | Err(_) => return Poll::Ready(Err(Stop::Truncated)),
             Ok(_) => self.moves += 1,
@@ -283,13 +317,10 @@ impl Flow {
 ///
 /// # Errors
 /// What the connection says.
-pub fn poll_send_all<W: AsyncWrite + Unpin>(
-    cx: &mut Context<'_>,
-    out: &mut Output,
-    to: &mut W,
-) -> Poll<io::Result<()>> {
+pub fn poll_send_all<W: Sink>(cx: &mut Context<'_>, out: &mut Output, to: &mut W) -> Poll<io::Result<()>> {
     while !out.is_sent() {
         ready!(out.poll_send(cx, to))?;
     }
+    ready!(to.poll_end(cx, &mut None))?;
     Pin::new(to).poll_flush(cx)
 }

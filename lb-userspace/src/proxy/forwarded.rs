@@ -1,9 +1,10 @@
 //! The head that goes to an endpoint: the client's fields without those that end here, and what we state of the client.
 //!
-//! Goes in: a request head and the facts of its connection. Comes out: bytes. Forwarded fields of clients are not trusted:
+//! Goes in: a request head and the facts of its connection. Comes out: bytes, or a head of HTTP/2. Forwarded fields of clients are not trusted:
 //! they are replaced, and kept under `X-Original-*`. A field that has `_` where one of ours has `-` is dropped.
 
 use super::body::Length;
+use super::fields::FieldSink;
 use super::head::name::{self, Name};
 use super::head::request::Request;
 use std::net::SocketAddr;
@@ -11,9 +12,16 @@ use std::net::SocketAddr;
 /// Longest request id of a client that is passed on, bytes: four times ours.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
-/// The fields that are the same for all requests of a connection, made once.
+/// What is known of a client's connection; all its requests share it.
 #[derive(Debug)]
-pub struct Facts(Box<[u8]>);
+pub struct Facts {
+    /// Who it is.
+    pub peer: SocketAddr,
+    /// It came through TLS that ends here.
+    pub secure: bool,
+    /// The fields that are the same for all requests, as lines.
+    lines: Box<[u8]>,
+}
 
 impl Facts {
     /// Facts of a connection: who sent it, to which of our ports, and whether it came through TLS.
@@ -23,7 +31,7 @@ impl Facts {
             "X-Real-IP: {ip}\r\nX-Forwarded-For: {ip}\r\nX-Forwarded-Port: {port}\r\nX-Forwarded-Proto: {scheme}\r\n\
              X-Forwarded-Scheme: {scheme}\r\nX-Scheme: {scheme}\r\n"
         );
-        Self(text.into_bytes().into())
+        Self { peer, secure, lines: text.into_bytes().into() }
     }
 }
 
@@ -39,46 +47,57 @@ pub fn request_id<'b>(request: &Request<'_, 'b>) -> Option<&'b str> {
     std::str::from_utf8(id).ok().filter(|_| sane)
 }
 
-/// Writes the whole head. `target` is what the endpoint sees.
+/// Writes the whole head for HTTP/1.1. `target` is what the endpoint sees.
 pub fn write_head(out: &mut Vec<u8>, request: &Request<'_, '_>, target: &str, facts: &Facts, request_id: &str) {
     for part in [request.method, " ", target, " HTTP/1.1\r\n"] {
         out.extend_from_slice(part.as_bytes());
     }
-    write_field(out, "Host", request.authority.as_bytes());
-    write_field(out, "X-Request-ID", request_id.as_bytes());
-    out.extend_from_slice(&facts.0);
+    out.field("Host", request.authority.as_bytes());
+    write_fields(out, request, facts, request_id);
+    if matches!(request.length, Length::Chunked | Length::UntilClose) {
+        out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The whole head for HTTP/2; `secure`: the endpoint is spoken to through TLS. `None` when no URI can be made of it,
+/// which a head that was read never is.
+pub fn h2_head(
+    request: &Request<'_, '_>,
+    target: &str,
+    facts: &Facts,
+    request_id: &str,
+    secure: bool,
+) -> Option<http::Request<()>> {
+    let uri = http::Uri::builder().scheme(scheme(secure)).authority(request.authority).path_and_query(target);
+    let method = http::Method::from_bytes(request.method.as_bytes()).ok()?;
+    let mut head = http::Request::builder().method(method).uri(uri.build().ok()?).body(()).ok()?;
+    write_fields(head.headers_mut(), request, facts, request_id);
+    if request.te_trailers {
+        head.headers_mut().field("te", b"trailers");
+    }
+    Some(head)
+}
+
+fn write_fields(out: &mut impl FieldSink, request: &Request<'_, '_>, facts: &Facts, request_id: &str) {
+    out.field("X-Request-ID", request_id.as_bytes());
+    out.lines(&facts.lines);
     if !request.authority.is_empty() {
-        write_field(out, "X-Forwarded-Host", request.authority.as_bytes());
+        out.field("X-Forwarded-Host", request.authority.as_bytes());
     }
     for field in request.fields {
         match name::classify(field.name) {
-            Name::ForwardedFor => write_field(out, "X-Original-Forwarded-For", field.value),
-            Name::ForwardedHost => write_field(out, "X-Original-Forwarded-Host", field.value),
+            Name::ForwardedFor => out.field("X-Original-Forwarded-For", field.value),
+            Name::ForwardedHost => out.field("X-Original-Forwarded-Host", field.value),
             Name::Other | Name::Date | Name::Server if !request.nominated.contains(field.name) => {
-                write_field(out, field.name, field.value);
+                out.field(field.name, field.value);
             }
             _ => {}
         }
     }
-    match request.length {
-        Length::Sized(size) => write_length(out, size),
-        Length::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
-        Length::None | Length::UntilClose => {}
+    if let Length::Sized(size) = request.length {
+        out.length(size);
     }
-    out.extend_from_slice(b"\r\n");
-}
-
-/// Writes one field line.
-pub fn write_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(value);
-    out.extend_from_slice(b"\r\n");
-}
-
-/// Writes `Content-Length`.
-pub fn write_length(out: &mut Vec<u8>, size: u64) {
-    write_field(out, "Content-Length", itoa::Buffer::new().format(size).as_bytes());
 }
 
 #[cfg(test)]

@@ -27,13 +27,15 @@ pub fn no_fields<'b>() -> Fields<'b> {
     [httparse::EMPTY_HEADER; FIELDS_MAX]
 }
 
-/// The minor version of HTTP/1.
+/// The version of HTTP that a client speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Version {
     /// HTTP/1.0
     Http10,
     /// HTTP/1.1
     Http11,
+    /// HTTP/2
+    Http2,
 }
 
 impl Version {
@@ -42,6 +44,7 @@ impl Version {
         match self {
             Self::Http10 => "HTTP/1.0",
             Self::Http11 => "HTTP/1.1",
+            Self::Http2 => "HTTP/2.0",
         }
     }
 }
@@ -142,6 +145,7 @@ struct Framing<'b> {
     hosts: usize,
     expects_continue: bool,
     expects_other: bool,
+    te_trailers: bool,
     request_id: Option<&'b [u8]>,
     content_length: Option<&'b [u8]>,
     content_lengths: usize,
@@ -186,6 +190,7 @@ impl<'b> Framing<'b> {
                 }
                 Name::Expect if field.value.eq_ignore_ascii_case(b"100-continue") => framing.expects_continue = true,
                 Name::Expect => framing.expects_other = true,
+                Name::Te => framing.te_trailers |= field.value.eq_ignore_ascii_case(b"trailers"),
                 Name::RequestId if framing.request_id.is_none() => framing.request_id = Some(field.value),
                 _ => {}
             }
@@ -210,13 +215,13 @@ impl<'b> Framing<'b> {
 
     /// Whether the sender lets the connection live on (RFC 9112 section 9.3).
     fn persistent(&self, version: Version) -> bool {
-        !self.close && (version == Version::Http11 || self.keep_alive)
+        !self.close && (version != Version::Http10 || self.keep_alive)
     }
 
     /// The length that the fields state, stricter than RFC 9112 section 6.3: nothing is repaired or merged.
     fn length(&self, version: Version) -> Result<Option<Length>, Bad> {
         if self.transfer_encodings > 0 {
-            if version == Version::Http10 || self.content_lengths > 0 || self.transfer_encodings > 1 {
+            if version != Version::Http11 || self.content_lengths > 0 || self.transfer_encodings > 1 {
                 return Err(Bad::TransferEncoding);
             }
             return coding(self.transfer_encoding.unwrap_or_default()).map(Some);

@@ -195,16 +195,10 @@ impl<'a> Relay<'a> {
         Ok(())
     }
 
-    /// Reads what the client sends ahead, until the buffer is full, and so learns when it leaves.
+    /// Learns when the client leaves, once its request is done.
     fn watch_client(&mut self, cx: &mut Context<'_>) -> Result<(), Failure> {
-        while self.up != Up::Going && self.input.has_room() {
-            match self.input.poll_fill(cx, self.client) {
-                Poll::Ready(Ok(0) | Err(_)) => return Err(Failure::ClientGone),
-                Poll::Ready(Ok(_)) => {}
-                Poll::Pending => break,
-            }
-        }
-        Ok(())
+        let gone = self.up != Up::Going && self.client.poll_gone(cx, self.input).is_ready();
+        if gone { Err(Failure::ClientGone) } else { Ok(()) }
     }
 
     fn poll_deadline<T>(&mut self, cx: &Context<'_>, awaited: Awaited) -> Poll<Result<T, Failure>> {

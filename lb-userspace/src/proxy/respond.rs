@@ -1,14 +1,15 @@
 //! Responses to clients: the head of a backend's response as it is passed on, and answers of our own.
 //!
-//! Goes in: a response head, or a status with its reason. Comes out: bytes.
+//! Goes in: a response head, or a status with its reason. Comes out: bytes for HTTP/1.1, a head for HTTP/2.
 
 use super::body::Length;
+use super::fields::FieldSink;
 use super::flow::Framing;
-use super::forwarded::{write_field, write_length};
 use super::head::Version;
 use super::head::name::{self, Name};
 use super::head::response::Response;
 use lb_core::filter::Answer;
+use std::fmt::Write as _;
 
 /// The value of `Server` where a backend gives none.
 const SERVER: &[u8] = b"sluice";
@@ -20,6 +21,8 @@ pub struct Asked {
     pub version: Version,
     /// HEAD: there is no body, whatever the head says.
     pub head: bool,
+    /// It is a gRPC call: our own answers must be such.
+    pub grpc: bool,
     /// The client and we want another request on the connection.
     pub keep_alive: bool,
 }
@@ -57,64 +60,151 @@ impl Own {
         let reason = answer.location.clone().unwrap_or_else(|| "a filter of the route answers".to_owned());
         Self { status: answer.status, reason, location: answer.location, error: None }
     }
+
+    /// What people read.
+    pub fn body(&self) -> String {
+        format!("{} {}: {}\n", self.status, reason_phrase(self.status), self.reason)
+    }
 }
 
 /// Writes the head of a final response.
 pub fn write_head(out: &mut Vec<u8>, response: &Response<'_, '_>, asked: Asked, date: &[u8; 29]) -> Passed {
     let passed = passed(response, asked);
     write_status(out, response.status, response.reason);
+    write_fields(out, response, date);
+    if passed.framing == Framing::Chunked {
+        out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+    }
+    write_end(out, asked.version, passed.keep_alive);
+    passed
+}
+
+/// The head of a final response for HTTP/2.
+pub fn h2_head(response: &Response<'_, '_>, date: &[u8; 29]) -> http::Response<()> {
+    let mut head = h2_status(response.status);
+    write_fields(head.headers_mut(), response, date);
+    head
+}
+
+/// Writes an interim response (1xx).
+pub fn write_interim(out: &mut Vec<u8>, response: &Response<'_, '_>) {
+    write_status(out, response.status, response.reason);
+    write_passing(out, response);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// An interim response (1xx) for HTTP/2.
+pub fn h2_interim(response: &Response<'_, '_>) -> http::Response<()> {
+    let mut head = h2_status(response.status);
+    write_passing(head.headers_mut(), response);
+    head
+}
+
+/// `100 Continue` for HTTP/2.
+pub fn h2_continue() -> http::Response<()> {
+    h2_status(100)
+}
+
+fn write_fields(out: &mut impl FieldSink, response: &Response<'_, '_>, date: &[u8; 29]) {
+    let (dated, served) = write_passing(out, response);
+    if !dated {
+        out.field("Date", date);
+    }
+    if !served {
+        out.field("Server", SERVER);
+    }
+    match (response.length, response.stated_length) {
+        (Length::Sized(size), _) | (_, Some(size)) => out.length(size),
+        _ => {}
+    }
+}
+
+/// Writes the backend's fields that pass; answers whether `Date` and `Server` are among them.
+fn write_passing(out: &mut impl FieldSink, response: &Response<'_, '_>) -> (bool, bool) {
     let (mut dated, mut served) = (false, false);
     for field in response.fields {
         let kind = name::classify(field.name);
         dated |= kind == Name::Date;
         served |= kind == Name::Server;
         if passes(kind) && !response.nominated.contains(field.name) {
-            write_field(out, field.name, field.value);
+            out.field(field.name, field.value);
         }
     }
-    if !dated {
-        write_field(out, "Date", date);
-    }
-    if !served {
-        write_field(out, "Server", SERVER);
-    }
-    match (response.length, response.stated_length, passed.framing) {
-        (Length::Sized(size), ..) | (Length::None, Some(size), _) => write_length(out, size),
-        (Length::Chunked | Length::UntilClose, _, Framing::Chunked) => {
-            out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
-        }
-        _ => {}
-    }
-    write_end(out, asked.version, passed.keep_alive);
-    passed
+    (dated, served)
 }
 
-/// Writes an interim response (1xx).
-pub fn write_interim(out: &mut Vec<u8>, response: &Response<'_, '_>) {
-    write_status(out, response.status, response.reason);
-    for field in response.fields {
-        if passes(name::classify(field.name)) && !response.nominated.contains(field.name) {
-            write_field(out, field.name, field.value);
-        }
-    }
-    out.extend_from_slice(b"\r\n");
+fn h2_status(status: u16) -> http::Response<()> {
+    let mut head = http::Response::new(());
+    // Statuses are 100 to 599.
+    *head.status_mut() = http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::BAD_GATEWAY);
+    head
 }
 
 /// Writes an answer of our own, head and body.
 pub fn write_own(out: &mut Vec<u8>, own: &Own, asked: Asked, date: &[u8; 29]) {
     write_status(out, own.status, reason_phrase(own.status).as_bytes());
-    write_field(out, "Server", SERVER);
-    write_field(out, "Date", date);
-    write_field(out, "Content-Type", b"text/plain; charset=utf-8");
-    if let Some(location) = &own.location {
-        write_field(out, "Location", location.as_bytes());
-    }
-    let body = format!("{} {}: {}\n", own.status, reason_phrase(own.status), own.reason);
-    write_length(out, body.len() as u64);
+    let body = own.body();
+    write_own_fields(out, own, body.len(), date);
     write_end(out, asked.version, asked.keep_alive);
     if !asked.head {
         out.extend_from_slice(body.as_bytes());
     }
+}
+
+/// An answer of our own for HTTP/2: its head; the body is [`Own::body`].
+pub fn h2_own(own: &Own, date: &[u8; 29]) -> http::Response<()> {
+    let mut head = h2_status(own.status);
+    write_own_fields(head.headers_mut(), own, own.body().len(), date);
+    head
+}
+
+/// An answer of our own to a gRPC call: status and message are fields, and there is no body (gRPC over HTTP/2,
+/// "Trailers-Only").
+pub fn grpc_own(own: &Own, date: &[u8; 29]) -> http::Response<()> {
+    let mut head = h2_status(200);
+    let fields = head.headers_mut();
+    fields.field("Content-Type", b"application/grpc");
+    fields.field("grpc-status", itoa::Buffer::new().format(grpc_status(own.status)).as_bytes());
+    fields.field("grpc-message", percent_encoded(&own.body()).as_bytes());
+    fields.field("Server", SERVER);
+    fields.field("Date", date);
+    head
+}
+
+fn write_own_fields(out: &mut impl FieldSink, own: &Own, body_bytes: usize, date: &[u8; 29]) {
+    out.field("Server", SERVER);
+    out.field("Date", date);
+    out.field("Content-Type", b"text/plain; charset=utf-8");
+    if let Some(location) = &own.location {
+        out.field("Location", location.as_bytes());
+    }
+    out.length(body_bytes as u64);
+}
+
+/// The gRPC status that stands for an HTTP status (gRPC, "HTTP to gRPC Status Code Mapping", and 504).
+fn grpc_status(status: u16) -> u8 {
+    match status {
+        400 | 413 => 13,
+        401 => 16,
+        403 => 7,
+        404 => 12,
+        408 | 504 => 4,
+        429 | 502 | 503 => 14,
+        _ => 2,
+    }
+}
+
+/// Visible ASCII but `%`; everything else as `%XX`.
+fn percent_encoded(text: &str) -> String {
+    text.trim_end().bytes().fold(String::new(), |mut out, byte| {
+        if matches!(byte, b' '..=b'~') && byte != b'%' {
+            out.push(char::from(byte));
+        } else {
+            // Writing to a String cannot fail.
+            let _ = write!(out, "%{byte:02X}");
+        }
+        out
+    })
 }
 
 fn passed(response: &Response<'_, '_>, asked: Asked) -> Passed {
@@ -123,6 +213,7 @@ fn passed(response: &Response<'_, '_>, asked: Asked) -> Passed {
         Length::Chunked | Length::UntilClose => match asked.version {
             Version::Http11 => Passed { framing: Framing::Chunked, keep_alive: asked.keep_alive },
             Version::Http10 => Passed { framing: Framing::Raw, keep_alive: false },
+            Version::Http2 => Passed { framing: Framing::Raw, keep_alive: true },
         },
     }
 }
@@ -142,7 +233,7 @@ fn write_status(out: &mut Vec<u8>, status: u16, reason: &[u8]) {
 
 fn write_end(out: &mut Vec<u8>, version: Version, keep_alive: bool) {
     match (version, keep_alive) {
-        (Version::Http11, true) => {}
+        (Version::Http11 | Version::Http2, true) => {}
         (Version::Http10, true) => out.extend_from_slice(b"Connection: keep-alive\r\n"),
         (_, false) => out.extend_from_slice(b"Connection: close\r\n"),
     }

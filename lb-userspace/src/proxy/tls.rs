@@ -108,7 +108,7 @@ pub(super) fn server_config(publisher: Arc<Publisher>, keys: Arc<Keys>) -> Resul
         .with_protocol_versions(&[&version::TLS13, &version::TLS12])?
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(BySnapshot { publisher, keys }));
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.ticketer = aws_lc_rs::Ticketer::new()?;
     config.send_tls13_tickets = TICKETS;

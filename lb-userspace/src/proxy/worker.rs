@@ -7,6 +7,7 @@ use super::buffer::Store;
 use super::client::Client;
 use super::clock::{Clock, Deadline};
 use super::connection::Connection;
+use super::forwarded::Facts;
 use super::listener::Protocol;
 use super::upstream::Pool;
 use crate::config::Limits;
@@ -244,7 +245,8 @@ impl Worker {
                 Protocol::Https => worker.handshake(tcp, &deadline).await,
             };
             if let Some(client) = client {
-                Connection::new(worker, client, deadline, peer, served.port()).serve().await;
+                let facts = Rc::new(Facts::new(peer, served.port(), client.is_tls()));
+                Connection::new(worker, client, deadline, facts).serve().await;
             }
             drop(open);
         });

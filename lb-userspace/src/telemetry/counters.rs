@@ -40,6 +40,7 @@ pub struct Counters {
     pub requests: Counter,
     pub requests_active: Counter,
     pub requests_malformed: Counter,
+    pub h2_floods: Counter,
     /// Responses by the first digit of their status, 1xx at index 0.
     pub responses: [Counter; 5],
     pub bytes_received: Counter,

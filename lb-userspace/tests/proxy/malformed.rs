@@ -59,7 +59,6 @@ fn nothing_of_a_malformed_request_is_forwarded() {
         ("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", 400),
         ("CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n", 501),
         ("GET / HTTP/1.2\r\nHost: a\r\n\r\n", 505),
-        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
         ("\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
         ("\x16\x03\x01\x02\0\x01\0\n", 400),
     ];

@@ -211,13 +211,18 @@ pub fn read_body(stream: &mut impl BufRead, head: &str, until_close: bool) -> Op
             let mut line = String::new();
             stream.read_line(&mut line).ok().filter(|n| *n > 0)?;
             let size = usize::from_str_radix(line.strip_suffix("\r\n")?, 16).ok()?;
+            if size == 0 {
+                // The trailer section, and the empty line after it.
+                while line != "\r\n" {
+                    line.clear();
+                    stream.read_line(&mut line).ok().filter(|n| *n > 0)?;
+                }
+                return Some(body);
+            }
             let mut chunk = vec![0; size + 2];
             stream.read_exact(&mut chunk).ok()?;
             assert!(chunk.ends_with(b"\r\n"), "chunk without CRLF");
             body.extend_from_slice(&chunk[..size]);
-            if size == 0 {
-                return Some(body);
-            }
         }
     }
     if let Some(length) = field(head, "content-length") {

@@ -103,7 +103,7 @@ fn chunks_are_written_as_they_are_read() {
         let data = vec![b'x'; size];
         let mut wire = Vec::new();
         write_chunk(&mut wire, &data);
-        write_last_chunk(&mut wire);
+        write_last_chunk(&mut wire, None);
         assert_eq!(decode(Length::Chunked, &wire, &[]), Ok(Some((data, 0))), "{size}");
     }
 }

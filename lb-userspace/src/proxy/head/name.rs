@@ -12,6 +12,7 @@ pub enum Name {
     TransferEncoding,
     Connection,
     Expect,
+    Te,
     Date,
     Server,
     RequestId,
@@ -28,7 +29,7 @@ pub enum Name {
 /// Finds out what a field is.
 pub fn classify(name: &str) -> Name {
     let known = match name.len() {
-        2 => [("te", Name::Dropped)].as_slice(),
+        2 => [("te", Name::Te)].as_slice(),
         4 => &[("host", Name::Host), ("date", Name::Date)],
         5 => &[("proxy", Name::Dropped)],
         6 => &[("expect", Name::Expect), ("server", Name::Server)],
@@ -74,7 +75,7 @@ mod tests {
             ("X_Forwarded-For", Name::Lookalike),
             ("x-real-ip", Name::Dropped),
             ("Keep-Alive", Name::Dropped),
-            ("TE", Name::Dropped),
+            ("TE", Name::Te),
             ("api_key", Name::Other),
             ("x-custom", Name::Other),
             ("", Name::Other),

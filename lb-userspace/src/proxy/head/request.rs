@@ -3,9 +3,12 @@
 //! Goes in: the bytes of a whole head and the limits. Comes out: a [`Request`] that borrows them, or [`Bad`].
 
 use super::lexical::{is_authority, is_target, is_token};
-use super::{Bad, Fields, Framing, Nominated, Version, cut, first_line};
+use super::{Bad, FIELDS_MAX, Fields, Framing, Nominated, Version, cut, first_line};
 use crate::config::Limits;
 use crate::proxy::body::Length;
+use http::Method;
+use http::request;
+use http::uri::{Authority, PathAndQuery};
 use httparse::Header;
 use std::borrow::Cow;
 
@@ -26,12 +29,25 @@ pub struct Request<'f, 'b> {
     pub keep_alive: bool,
     /// The client waits for `100 Continue` before it sends the body.
     pub expects_continue: bool,
+    /// The client takes trailer fields (RFC 9110 section 10.1.4).
+    pub te_trailers: bool,
     /// The client's `X-Request-ID`.
     pub request_id: Option<&'b [u8]>,
     /// All fields, in order.
     pub fields: &'f [Header<'b>],
     /// Fields that end here because `Connection` says so.
     pub nominated: Nominated<'b>,
+}
+
+impl Request<'_, '_> {
+    /// Whether it is a gRPC call, whose answers have a form of their own.
+    pub fn is_grpc(&self) -> bool {
+        let grpc = |f: &Header<'_>| {
+            f.name.eq_ignore_ascii_case("content-type")
+                && f.value.get(..16).is_some_and(|v| v.eq_ignore_ascii_case(b"application/grpc"))
+        };
+        self.version == Version::Http2 && self.fields.iter().any(grpc)
+    }
 }
 
 /// Reads a whole head, empty line included.
@@ -51,7 +67,7 @@ pub fn parse<'f, 'b>(head: &'b [u8], fields: &'f mut Fields<'b>, limits: &Limits
     }
     let expects_continue = framing.expects_continue && version == Version::Http11 && length != Length::None;
     let keep_alive = framing.persistent(version);
-    let (request_id, nominated) = (framing.request_id, framing.nominated);
+    let (te_trailers, request_id, nominated) = (framing.te_trailers, framing.request_id, framing.nominated);
     Ok(Request {
         method,
         target,
@@ -60,10 +76,82 @@ pub fn parse<'f, 'b>(head: &'b [u8], fields: &'f mut Fields<'b>, limits: &Limits
         length,
         keep_alive,
         expects_continue,
+        te_trailers,
         request_id,
         fields,
         nominated,
     })
+}
+
+/// Reads the head of a request of HTTP/2, whose syntax `h2` has checked; `ends`: no content follows.
+///
+/// # Errors
+/// [`Bad`], where HTTP/1.1 would not carry it, or two readers could understand it in two ways.
+pub fn of_h2<'f, 'b>(
+    parts: &'b request::Parts,
+    ends: bool,
+    fields: &'f mut Fields<'b>,
+    limits: &Limits,
+) -> Result<Request<'f, 'b>, Bad> {
+    let room = fields.get_mut(..limits.head_fields_max.min(FIELDS_MAX)).unwrap_or_default();
+    let mut count = 0;
+    for (name, value) in &parts.headers {
+        *room.get_mut(count).ok_or(Bad::Fields)? = Header { name: name.as_str(), value: value.as_bytes() };
+        count += 1;
+    }
+    let fields = fields.get(..count).unwrap_or_default();
+    let framing = Framing::read(fields)?;
+    let length = match framing.length(Version::Http2)? {
+        _ if ends => Length::None,
+        Some(Length::Sized(size)) => Length::Sized(size),
+        _ => Length::UntilClose,
+    };
+    if parts.method == Method::CONNECT {
+        return Err(Bad::Connect);
+    }
+    let target = parts.uri.path_and_query().map_or("", PathAndQuery::as_str);
+    let authority = h2_authority(parts, &framing)?;
+    if target == "*" {
+        return Err(Bad::Asterisk);
+    }
+    if target.len() > limits.target_bytes_max {
+        return Err(Bad::LongTarget);
+    }
+    if !target.starts_with('/') || !target.bytes().all(is_target) {
+        return Err(Bad::Target);
+    }
+    if framing.expects_other {
+        return Err(Bad::Expectation);
+    }
+    Ok(Request {
+        method: parts.method.as_str(),
+        target: Cow::Borrowed(target),
+        version: Version::Http2,
+        authority,
+        length,
+        keep_alive: true,
+        expects_continue: framing.expects_continue && length != Length::None,
+        te_trailers: framing.te_trailers,
+        request_id: framing.request_id,
+        fields,
+        nominated: framing.nominated,
+    })
+}
+
+/// `:authority`, or `Host` where there is none; both must say the same (RFC 9113 section 8.3.1).
+fn h2_authority<'b>(parts: &'b request::Parts, framing: &Framing<'b>) -> Result<&'b str, Bad> {
+    let host = match (framing.hosts, framing.host) {
+        (0, _) => None,
+        (1, Some(value)) => Some(std::str::from_utf8(value).map_err(|_| Bad::Host)?),
+        _ => return Err(Bad::HostTwice),
+    };
+    let authority = match (parts.uri.authority().map(Authority::as_str), host) {
+        (Some(authority), Some(host)) if !host.eq_ignore_ascii_case(authority) => return Err(Bad::HostDiffers),
+        (Some(authority), _) => authority,
+        (None, Some(host)) => host,
+        (None, None) => return Err(Bad::HostMissing),
+    };
+    if !authority.is_empty() && is_authority(authority) { Ok(authority) } else { Err(Bad::Host) }
 }
 
 /// Whether a method may be sent twice with the effect of once (RFC 9110 section 9.2.2).
