@@ -50,8 +50,14 @@ pub struct Connection {
 
 /// What comes next on a connection.
 enum Next {
-    Head { bytes: usize, started: Instant },
-    Refused { bad: Bad, started: Instant },
+    Head {
+        bytes: usize,
+        started: Instant,
+    },
+    Refused {
+        bad: Bad,
+        started: Instant,
+    },
     /// It speaks HTTP/2.
     Preface,
     Nothing,
@@ -127,13 +133,11 @@ impl Connection {
                     match preface(self.input.filled()) {
                         Some(true) => return Next::Preface,
                         Some(false) => {}
-                        None => {
-                            match poll_fn(|cx| self.poll_more(cx, true)).await {
-                                More::Bytes => continue,
-                                More::Late => return Next::Refused { bad: Bad::Slow, started },
-                                More::Gone => return Next::Nothing,
-                            }
-                        }
+                        None => match poll_fn(|cx| self.poll_more(cx, true)).await {
+                            More::Bytes => continue,
+                            More::Late => return Next::Refused { bad: Bad::Slow, started },
+                            More::Gone => return Next::Nothing,
+                        },
                     }
                 }
                 let head = self.input.filled();

@@ -4,34 +4,26 @@
 //! Does not answer in place of an endpoint: that is [`super::exchange`].
 
 use super::body::Length;
+use super::client::Client;
 use super::connection::Connection;
 use super::exchange::{After, Forward};
-use super::flow::{Framing, Scratch};
-use super::head::{self, Bad, Version, response};
+use super::flow::{Flow, Framing, Scratch};
+use super::head::response::{self, Response};
+use super::head::{self, Bad, Version};
+use super::link::{self, Link};
 use super::record::Record;
-use super::relay::{Failure, Relay, Times};
+use super::relay::{Failure, Head, Relay, Times};
 use super::respond::{self, Asked, Own, Passed};
-use super::upstream::{self, Unreachable};
+use super::upstream::Unreachable;
 use super::worker::Worker;
 use lb_core::balance;
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use tokio::net::TcpStream;
 
 /// Endpoints that are tried for one request when they refuse the connection.
 const ENDPOINTS_TRIED_MAX: usize = 3;
 /// Interim responses (1xx) to one request.
 const INTERIM_MAX: usize = 16;
-/// A connection to an endpoint.
-pub struct Link {
-    /// Its address.
-    pub endpoint: SocketAddr,
-    /// The connection.
-    pub stream: TcpStream,
-    /// It was idle before; a new one otherwise.
-    pub reused: bool,
-}
-
 /// How a conversation with an endpoint went.
 pub enum Conversation {
     /// The response was passed on; whether the connection can be used again.
@@ -68,14 +60,8 @@ pub async fn reach(
     };
     for _ in 0..ENDPOINTS_TRIED_MAX.min(service.endpoints.len()) {
         record.endpoint = Some(endpoint);
-        if again.is_none()
-            && let Some(stream) = conn.worker.pool.take(endpoint)
-        {
-            return Ok(Link { endpoint, stream, reused: true });
-        }
-        let (ms_max, counters) = (forward.policy.connect_ms_max.into(), &conn.worker.counters);
-        match upstream::connect(endpoint, ms_max, &conn.deadline, counters).await {
-            Ok(stream) => return Ok(Link { endpoint, stream, reused: false }),
+        match link::open(conn, forward, endpoint, again.is_some()).await {
+            Ok(link) => return Ok(link),
             Err(Unreachable::Slow) => {
                 return Err(Own::error(504, "connect-timeout", "the endpoint did not accept the connection in time"));
             }
@@ -111,8 +97,9 @@ pub async fn converse(
     let mut relay = Relay::new(client, input, &mut link.stream, deadline, scratch, times, reply_bytes_max);
     let mut interim = 0;
     let (reusable, keep_alive) = loop {
-        let head_bytes = match poll_fn(|cx| relay.poll_head(cx)).await {
-            Ok(head_bytes) => head_bytes,
+        let head = match poll_fn(|cx| relay.poll_head(cx)).await {
+            Ok(head) => head,
+            Err(Failure::UpstreamUntouched) => return Conversation::Stale,
             Err(Failure::UpstreamClosed) if link.reused && interim == 0 && is_repeatable(&relay, forward) => {
                 return Conversation::Stale;
             }
@@ -120,7 +107,7 @@ pub async fn converse(
         };
         let asked =
             Asked { keep_alive: forward.asked.keep_alive && may_go_on && !worker.draining.get(), ..forward.asked };
-        match read_reply(&mut relay, &worker, asked, head_bytes, record) {
+        match read_reply(&mut relay, &worker, asked, &head, record) {
             Ok(Reply::Final { reusable, keep_alive }) => break (reusable, keep_alive),
             Ok(Reply::Interim) if interim < INTERIM_MAX => interim += 1,
             Ok(Reply::Interim) => return Conversation::Failed(Failure::UpstreamHead(Bad::Large)),
@@ -153,42 +140,65 @@ fn read_reply(
     relay: &mut Relay<'_>,
     worker: &Worker,
     asked: Asked,
-    head_bytes: usize,
+    head: &Head,
     record: &mut Record,
 ) -> Result<Reply, Bad> {
     let mut fields = head::no_fields();
     let Scratch { down, reply, .. } = &mut *relay.scratch;
-    let head = reply.filled().get(..head_bytes).unwrap_or_default();
-    let response = response::parse(head, &mut fields, asked.head)?;
-    let outcome = match response.status {
+    let (response, bytes) = match head {
+        Head::Bytes(bytes) => {
+            let head = reply.filled().get(..*bytes).unwrap_or_default();
+            (response::parse(head, &mut fields, asked.head)?, *bytes)
+        }
+        Head::Parts(parts, follows) => (response::of_h2(parts, *follows, &mut fields)?, 0),
+    };
+    let outcome = pass_head(&response, relay.client, down, asked, &worker.clock.date(), record)?;
+    if let (Head::Parts(..), Reply::Final { .. }) = (head, &outcome)
+        && response.length != Length::None
+    {
+        // The stream ends it, whatever length is stated; `h2` sees to it that the two are the same.
+        let framing = down.framing();
+        down.begin(Length::UntilClose, framing);
+    }
+    relay.consume_head(bytes);
+    Ok(outcome)
+}
+
+/// Writes a response head for the client, and states the body that follows.
+fn pass_head(
+    response: &Response<'_, '_>,
+    client: &mut Client,
+    down: &mut Flow,
+    asked: Asked,
+    date: &[u8; 29],
+    record: &mut Record,
+) -> Result<Reply, Bad> {
+    match response.status {
         // An upgrade that nobody asked for: the Upgrade field is not passed on.
-        101 => return Err(Bad::StatusLine),
-        100 => Reply::Interim,
+        101 => Err(Bad::StatusLine),
+        100 => Ok(Reply::Interim),
         102..200 => {
-            match (relay.client.stream(), asked.version) {
+            match (client.stream(), asked.version) {
                 // A client that is gone is noticed with the next byte.
-                (Some(stream), _) => drop(stream.inform(respond::h2_interim(&response))),
-                (None, Version::Http11) => respond::write_interim(down.out.bytes(), &response),
+                (Some(stream), _) => drop(stream.inform(respond::h2_interim(response))),
+                (None, Version::Http11) => respond::write_interim(down.out.bytes(), response),
                 (None, _) => {}
             }
-            Reply::Interim
+            Ok(Reply::Interim)
         }
         status => {
             record.status = status;
-            let date = worker.clock.date();
-            let passed = match relay.client.stream() {
+            let passed = match client.stream() {
                 Some(stream) => {
-                    let head = respond::h2_head(&response, &date);
+                    let head = respond::h2_head(response, date);
                     // As above.
                     let _ = stream.respond(head, response.length == Length::None);
                     Passed { framing: Framing::Raw, keep_alive: true }
                 }
-                None => respond::write_head(down.out.bytes(), &response, asked, &date),
+                None => respond::write_head(down.out.bytes(), response, asked, date),
             };
             down.begin(response.length, passed.framing);
-            Reply::Final { reusable: response.keep_alive, keep_alive: passed.keep_alive }
+            Ok(Reply::Final { reusable: response.keep_alive, keep_alive: passed.keep_alive })
         }
-    };
-    relay.consume_head(head_bytes);
-    Ok(outcome)
+    }
 }

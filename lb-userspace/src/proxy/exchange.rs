@@ -6,6 +6,7 @@
 use super::body::Length;
 use super::connection::Connection;
 use super::conversation::{Conversation, converse, reach};
+use super::endpoint::Endpoint;
 use super::flow::{Framing, Scratch, poll_send_all};
 use super::forwarded;
 use super::head::request::{self, Request};
@@ -14,11 +15,12 @@ use super::record::Record;
 use super::relay::Failure;
 use super::respond::{self, Asked, Own};
 use super::worker::Serving;
+use http::request::Parts;
 use lb_core::filter::{self, Verdict};
 use lb_core::model::route::Target;
+use lb_core::model::upstream::Protocol;
 use lb_core::model::{Policy, Route, ServiceId, host};
 use lb_core::route::{Match, path};
-use http::request::Parts;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -27,6 +29,9 @@ use std::time::Instant;
 
 /// Status for the log when the client left before the response, as nginx writes it.
 const CLIENT_GONE: u16 = 499;
+
+/// How often a request is sent again that an endpoint did not look at.
+const STALE_MAX: usize = 3;
 
 /// What becomes of the client's connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +65,8 @@ pub struct Forward {
     pub asked: Asked,
     /// Delimitation of its body.
     pub length: Length,
+    /// Its head for an endpoint that speaks HTTP/2; for HTTP/1.1 it waits in `scratch.up`.
+    pub h2_head: Option<http::Request<()>>,
     /// It may be sent twice.
     pub idempotent: bool,
     /// The client waits for 100.
@@ -83,6 +90,9 @@ pub async fn run_stream(conn: &mut Connection, head: Parts, ends: bool, started:
     let mut record = Record::new(&conn.worker, started);
     let plan = read_h2(conn, &head, ends, &mut scratch, &mut record);
     drop(head);
+    if !ends {
+        conn.worker.buffers.lend(&mut conn.input);
+    }
     carry_out(conn, plan, scratch, record).await
 }
 
@@ -169,8 +179,20 @@ fn plan(conn: &Connection, request: &Request<'_, '_>, scratch: &mut Scratch, rec
         Target::Service(service) => *service,
         Target::Unavailable(reason) => return answer(Own::error(503, "unavailable", reason)),
     };
-    forwarded::write_head(scratch.up.out.bytes(), request, &view.target, &conn.facts, id);
-    Plan::Forward(forward(published.clone(), service, route, request, asked))
+    let h2_head = match route.upstream.protocol {
+        Protocol::Http1 => {
+            forwarded::write_head(scratch.up.out.bytes(), request, &view.target, &conn.facts, id);
+            None
+        }
+        Protocol::Http2 => {
+            let secure = route.upstream.tls.is_some();
+            match forwarded::h2_head(request, &view.target, &conn.facts, id, secure) {
+                Some(head) => Some(head),
+                None => return Plan::Refuse(Bad::Target),
+            }
+        }
+    };
+    Plan::Forward(Forward { h2_head, ..forward(published.clone(), service, route, request, asked) })
 }
 
 fn forward(
@@ -186,6 +208,7 @@ fn forward(
         policy: route.policy.clone(),
         asked,
         length: request.length,
+        h2_head: None,
         idempotent: request::is_idempotent(request.method),
         expects_continue: request.expects_continue,
     }
@@ -193,8 +216,8 @@ fn forward(
 
 /// Sends the request to an endpoint and its response to the client.
 async fn pass(conn: &mut Connection, scratch: &mut Scratch, forward: &Forward, record: &mut Record) -> After {
-    let framing =
-        if matches!(forward.length, Length::Chunked | Length::UntilClose) { Framing::Chunked } else { Framing::Raw };
+    let chunked = forward.h2_head.is_none() && matches!(forward.length, Length::Chunked | Length::UntilClose);
+    let framing = if chunked { Framing::Chunked } else { Framing::Raw };
     scratch.up.begin(arrival(conn, forward.length), framing);
     if forward.expects_continue && conn.input.is_empty() {
         match conn.client.stream() {
@@ -203,7 +226,7 @@ async fn pass(conn: &mut Connection, scratch: &mut Scratch, forward: &Forward, r
             None => scratch.down.out.bytes().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n"),
         }
     }
-    let mut again = None;
+    let (mut again, mut refused) = (None, 0);
     loop {
         let mut link = match reach(conn, forward, again, record).await {
             Ok(link) => link,
@@ -211,12 +234,16 @@ async fn pass(conn: &mut Connection, scratch: &mut Scratch, forward: &Forward, r
         };
         match converse(conn, scratch, forward, &mut link, record).await {
             Conversation::Over(after, reusable) => {
-                if reusable {
-                    conn.worker.pool.put(link.endpoint, link.stream);
+                if let (true, Endpoint::Tcp(stream)) = (reusable, link.stream) {
+                    conn.worker.pool.put(link.endpoint, stream);
                 }
                 return after;
             }
+            Conversation::Stale if refused == STALE_MAX => {
+                return fail(conn, scratch, forward, &Failure::UpstreamClosed, record).await;
+            }
             Conversation::Stale => {
+                refused += 1;
                 scratch.up.replay();
                 again = Some(link.endpoint);
             }
@@ -248,7 +275,7 @@ async fn fail(
             Own::error(400, failure.word(), &bad.to_string())
         }
         Failure::ClientSlow => Own::error(408, failure.word(), "the request body did not arrive in time"),
-        Failure::UpstreamClosed => {
+        Failure::UpstreamClosed | Failure::UpstreamUntouched => {
             Own::error(502, failure.word(), "the endpoint closed the connection without a whole response head")
         }
         Failure::UpstreamSlow => Own::error(504, failure.word(), "the endpoint did not answer in time"),

@@ -119,6 +119,11 @@ impl Flow {
         (self.decoder, self.framing, self.ended) = (Decoder::new(length), framing, false);
     }
 
+    /// How the body is written.
+    pub fn framing(&self) -> Framing {
+        self.framing
+    }
+
     /// Everything from the first byte on can be sent once more, because all of it is still held.
     pub fn is_replayable(&self) -> bool {
         !self.streamed

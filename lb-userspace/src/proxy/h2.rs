@@ -3,6 +3,7 @@
 //! Goes in: connections that speak HTTP/2. Comes out: for each stream the same that HTTP/1.1 gives to
 //! [`super::exchange`]: a head, a body to read, a body to write. Owns the bounds of what a connection may make us hold.
 
+pub mod client;
 pub mod connection;
 pub mod meter;
 pub mod stream;
@@ -43,6 +44,17 @@ fn server_builder(streams_max: u32, head_bytes_max: usize) -> server::Builder {
         .max_pending_accept_reset_streams(RESETS_HELD_MAX)
         .max_local_error_reset_streams(Some(LOCAL_RESETS_MAX));
     builder.enable_connect_protocol();
+    builder
+}
+
+/// How we talk to endpoints. Nobody may push.
+fn client_builder() -> h2::client::Builder {
+    let mut builder = h2::client::Builder::new();
+    builder
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .initial_window_size(STREAM_WINDOW_BYTES)
+        .max_send_buffer_size(SEND_BUFFER_BYTES)
+        .enable_push(false);
     builder
 }
 

@@ -8,10 +8,12 @@ use super::body::BadBody;
 use super::buffer::Input;
 use super::client::Client;
 use super::clock::Deadline;
+use super::endpoint::Endpoint;
 use super::flow::{Scratch, Stop, Waiting};
+use super::h2::client::is_untouched;
 use super::head::{Bad, lexical};
+use http::response::Parts;
 use std::task::{Context, Poll};
-use tokio::net::TcpStream;
 
 /// Why an exchange ended before its time.
 #[derive(Debug)]
@@ -26,6 +28,8 @@ pub enum Failure {
     RequestBody(BadBody),
     /// The endpoint closed the connection before the response was whole.
     UpstreamClosed,
+    /// The endpoint says that it did not look at the request (HTTP/2): it can be sent again.
+    UpstreamUntouched,
     /// The endpoint did not answer, or not take the request, in time.
     UpstreamSlow,
     /// The response head is malformed or too large.
@@ -42,11 +46,20 @@ impl Failure {
             Self::ClientSlow => "client-timeout",
             Self::ClientStalled => "client-stalled",
             Self::RequestBody(_) => "malformed",
-            Self::UpstreamClosed => "upstream-closed",
+            Self::UpstreamClosed | Self::UpstreamUntouched => "upstream-closed",
             Self::UpstreamSlow => "upstream-timeout",
             Self::UpstreamHead(_) | Self::UpstreamBody(_) => "upstream-malformed",
         }
     }
+}
+
+/// A response head that has arrived.
+#[derive(Debug)]
+pub enum Head {
+    /// So many bytes of `reply`.
+    Bytes(usize),
+    /// HTTP/2; and whether content follows.
+    Parts(Box<Parts>, bool),
 }
 
 /// Time limits of an exchange, milliseconds.
@@ -88,7 +101,7 @@ pub struct Relay<'a> {
     /// What the client sent.
     pub input: &'a mut Input,
     /// The connection to the endpoint.
-    pub upstream: &'a mut TcpStream,
+    pub upstream: &'a mut Endpoint,
     /// The deadline of the client's task.
     pub deadline: &'a Deadline,
     /// The two directions.
@@ -109,7 +122,7 @@ impl<'a> Relay<'a> {
     pub fn new(
         client: &'a mut Client,
         input: &'a mut Input,
-        upstream: &'a mut TcpStream,
+        upstream: &'a mut Endpoint,
         deadline: &'a Deadline,
         scratch: &'a mut Scratch,
         times: Times,
@@ -131,16 +144,36 @@ impl<'a> Relay<'a> {
         self.scanned = 0;
     }
 
-    /// Sends the request and waits for a response head; answers its length in `reply`.
-    pub fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Failure>> {
+    /// Sends the request and waits for a response head.
+    pub fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, Failure>> {
         self.poll_request(cx)?;
         if let Poll::Ready(Err(_)) = self.scratch.down.poll_send(cx, self.client) {
             return Poll::Ready(Err(Failure::ClientGone));
         }
+        if let Poll::Ready(head) = self.poll_reply(cx) {
+            return Poll::Ready(head);
+        }
+        self.watch_client(cx)?;
+        let awaited = match (self.up, self.scratch.up.waiting()) {
+            (Up::Going, Waiting::Read) => Awaited::RequestBody,
+            (Up::Going, Waiting::Write) => Awaited::UpstreamRoom,
+            _ => Awaited::Response,
+        };
+        self.poll_deadline(cx, awaited)
+    }
+
+    fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, Failure>> {
+        if let Some(stream) = self.upstream.stream() {
+            return stream.poll_head(cx).map(|head| match head {
+                Ok((parts, follows)) => Ok(Head::Parts(Box::new(parts), follows)),
+                Err(error) if is_untouched(&error) => Err(Failure::UpstreamUntouched),
+                Err(_) => Err(Failure::UpstreamClosed),
+            });
+        }
         loop {
             let found = lexical::head_end(self.scratch.reply.filled(), &mut self.scanned);
             match found.map_err(|_| Failure::UpstreamHead(Bad::BareLf))? {
-                Some(end) if end <= self.reply_bytes_max => return Poll::Ready(Ok(end)),
+                Some(end) if end <= self.reply_bytes_max => return Poll::Ready(Ok(Head::Bytes(end))),
                 None if self.scanned < self.reply_bytes_max => {}
                 _ => return Poll::Ready(Err(Failure::UpstreamHead(Bad::Large))),
             }
@@ -150,16 +183,9 @@ impl<'a> Relay<'a> {
             match self.scratch.reply.poll_fill(cx, self.upstream) {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Failure::UpstreamClosed)),
                 Poll::Ready(Ok(_)) => self.reads += 1,
-                Poll::Pending => break,
+                Poll::Pending => return Poll::Pending,
             }
         }
-        self.watch_client(cx)?;
-        let awaited = match (self.up, self.scratch.up.waiting()) {
-            (Up::Going, Waiting::Read) => Awaited::RequestBody,
-            (Up::Going, Waiting::Write) => Awaited::UpstreamRoom,
-            _ => Awaited::Response,
-        };
-        self.poll_deadline(cx, awaited)
     }
 
     /// Passes the response body on, and what is left of the request.

@@ -4,7 +4,6 @@
 //! still alive is asked when it is taken out, and by a sweep.
 
 use super::clock::{Clock, Deadline};
-use super::flow::{Sink, Source};
 use crate::config::Limits;
 use crate::telemetry::Counters;
 use std::cell::RefCell;
@@ -120,10 +119,6 @@ pub async fn connect(
         }
     }
 }
-
-impl Source for TcpStream {}
-
-impl Sink for TcpStream {}
 
 /// Neither closed nor sending: an endpoint that sends without being asked is out of step.
 fn is_quiet(stream: &TcpStream) -> bool {

@@ -8,6 +8,7 @@ use super::client::Client;
 use super::clock::{Clock, Deadline};
 use super::connection::Connection;
 use super::forwarded::Facts;
+use super::h2::client::Shared;
 use super::listener::Protocol;
 use super::upstream::Pool;
 use crate::config::Limits;
@@ -76,6 +77,8 @@ pub struct Worker {
     pub clock: Rc<Clock>,
     /// Idle connections to endpoints.
     pub pool: Pool,
+    /// Connections to endpoints that speak HTTP/2.
+    pub shared: Shared<SocketAddr>,
     /// Buffers that are not in use.
     pub buffers: Store,
     /// No request may follow the one at work.
@@ -141,6 +144,7 @@ impl Worker {
         let serving = Rc::new(Serving(parts.reader.load().clone()));
         Rc::new(Self {
             pool: Pool::new(clock.clone(), parts.counters.clone(), &parts.limits),
+            shared: Shared::new(clock.clone()),
             limits: parts.limits,
             counters: parts.counters,
             log: parts.log,
@@ -194,6 +198,7 @@ impl Worker {
             *eligible = published.snapshot.services.iter().flat_map(|s| &s.endpoints).map(|e| e.address).collect();
         }
         self.pool.sweep(eligible);
+        self.shared.sweep(self.limits.pool_idle_ms_max, |endpoint| eligible.contains(endpoint));
     }
 
     /// Accepts until told to stop, then what is waiting already; then the socket closes.

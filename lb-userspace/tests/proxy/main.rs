@@ -5,6 +5,7 @@
 mod drain;
 mod endpoints;
 mod framing;
+mod h2;
 mod limits;
 mod malformed;
 mod rig;

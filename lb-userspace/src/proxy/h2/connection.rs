@@ -81,8 +81,11 @@ impl Session {
     /// The next stream; `None` when the connection is over.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<(Request<RecvStream>, SendResponse<Bytes>)>> {
         loop {
-            self.judge();
-            match self.wire.poll_accept(cx) {
+            let accepted = self.wire.poll_accept(cx);
+            if self.is_flooded() {
+                continue;
+            }
+            match accepted {
                 Poll::Ready(Some(Ok(stream))) => return Poll::Ready(Some(stream)),
                 Poll::Ready(Some(Err(error))) => {
                     tracing::debug!(peer = %self.facts.peer, %error, "an HTTP/2 connection ends");
@@ -102,19 +105,21 @@ impl Session {
         }
     }
 
-    /// Ends the connection when its client floods it.
-    fn judge(&mut self) {
+    /// Ends the connection when its client floods it; says so once.
+    fn is_flooded(&mut self) -> bool {
         let now_ms = self.worker.clock.now_ms();
         if now_ms.saturating_sub(self.counted_since_ms) >= 1_000 {
             self.count.take();
             self.counted_since_ms = now_ms;
         }
-        if self.count.get() > self.worker.limits.h2_control_frames_per_s_max && !self.is_ending() {
+        let flooded = self.count.get() > self.worker.limits.h2_control_frames_per_s_max && !self.is_ending();
+        if flooded {
             tracing::debug!(peer = %self.facts.peer, "an HTTP/2 connection is flooded with frames without content");
             self.worker.counters.h2_floods.add(1);
             self.wire.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
             self.leave();
         }
+        flooded
     }
 
     fn is_ending(&self) -> bool {

@@ -42,6 +42,11 @@ impl Body {
         Self { receive, send, ..Self::default() }
     }
 
+    /// Content arrives from here.
+    pub fn receive_from(&mut self, receive: Option<RecvStream>) {
+        self.receive = receive;
+    }
+
     fn reset(&mut self, reason: Reason) {
         if let Some(send) = &mut self.send {
             send.send_reset(reason);

@@ -46,6 +46,36 @@ pub fn parse<'f, 'b>(head: &'b [u8], fields: &'f mut Fields<'b>, to_head: bool) 
     Ok(Response { status, reason, length, stated_length, keep_alive, fields, nominated: framing.nominated })
 }
 
+/// Reads the head of a response of HTTP/2, whose syntax `h2` has checked; `follows`: content comes after it.
+///
+/// # Errors
+/// [`Bad`], where HTTP/1.1 would not carry it.
+pub fn of_h2<'f, 'b>(
+    parts: &'b http::response::Parts,
+    follows: bool,
+    fields: &'f mut Fields<'b>,
+) -> Result<Response<'f, 'b>, Bad> {
+    let mut count = 0;
+    for (name, value) in &parts.headers {
+        *fields.get_mut(count).ok_or(Bad::Fields)? = Header { name: name.as_str(), value: value.as_bytes() };
+        count += 1;
+    }
+    let fields = fields.get(..count).unwrap_or_default();
+    let framing = Framing::read(fields)?;
+    let status = parts.status.as_u16();
+    let stated_length = match framing.length(Version::Http2)? {
+        Some(Length::Sized(size)) if status >= 200 && status != 204 => Some(size),
+        _ => None,
+    };
+    let length = match stated_length {
+        _ if !follows => Length::None,
+        Some(size) => Length::Sized(size),
+        None => Length::UntilClose,
+    };
+    let reason = parts.status.canonical_reason().unwrap_or_default().as_bytes();
+    Ok(Response { status, reason, length, stated_length, keep_alive: true, fields, nominated: framing.nominated })
+}
+
 fn status_line(line: &[u8]) -> Result<(Version, u16, &[u8]), Bad> {
     let (version, rest) = line.split_at_checked(8).ok_or(Bad::StatusLine)?;
     let version = match version {

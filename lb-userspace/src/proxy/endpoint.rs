@@ -1,0 +1,79 @@
+//! The endpoint's side of an exchange: a TCP stream, or one stream of an HTTP/2 connection.
+//!
+//! Goes in and comes out: plain bytes, and with HTTP/2 the head of the response. Does not connect: that is
+//! [`super::upstream`].
+
+use super::flow::{Sink, Source};
+use super::h2::client::ClientStream;
+use http::HeaderMap;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+/// A connection to an endpoint, or a share in one.
+#[derive(Debug)]
+pub enum Endpoint {
+    /// Plain TCP.
+    Tcp(TcpStream),
+    /// A stream of HTTP/2.
+    Stream(Box<ClientStream>),
+}
+
+impl Endpoint {
+    /// The stream, for HTTP/2.
+    pub fn stream(&mut self) -> Option<&mut ClientStream> {
+        match self {
+            Self::Stream(stream) => Some(stream),
+            Self::Tcp(_) => None,
+        }
+    }
+}
+
+impl Source for Endpoint {
+    fn trailers(&mut self) -> Option<HeaderMap> {
+        self.stream().and_then(|stream| stream.body.trailers())
+    }
+}
+
+impl Sink for Endpoint {
+    fn poll_end(&mut self, cx: &mut Context<'_>, trailers: &mut Option<HeaderMap>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(_) => Poll::Ready(Ok(())),
+            Self::Stream(stream) => stream.body.poll_end(cx, trailers),
+        }
+    }
+}
+
+impl AsyncRead for Endpoint {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, room: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(tcp) => Pin::new(tcp).poll_read(cx, room),
+            Self::Stream(stream) => Pin::new(&mut stream.body).poll_read(cx, room),
+        }
+    }
+}
+
+impl AsyncWrite for Endpoint {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(tcp) => Pin::new(tcp).poll_write(cx, bytes),
+            Self::Stream(stream) => Pin::new(&mut stream.body).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(tcp) => Pin::new(tcp).poll_flush(cx),
+            Self::Stream(stream) => Pin::new(&mut stream.body).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Self::Stream(stream) => Pin::new(&mut stream.body).poll_shutdown(cx),
+        }
+    }
+}
