@@ -15,6 +15,7 @@ mod exchange;
 mod fields;
 mod flow;
 mod forwarded;
+mod grpc;
 mod h2;
 mod head;
 mod link;

@@ -83,6 +83,8 @@ impl Scrape {
         out.gauge("connections_active", "Client connections that are open.", self.sum(|c| &c.connections_active))?;
         let help = "TLS handshakes that failed or took too long.";
         out.counter("tls_handshakes_failed", help, self.sum(|c| &c.handshakes_failed))?;
+        let help = "HTTP/2 connections that were ended because of frames without content";
+        out.counter("h2_floods", help, self.sum(|c| &c.h2_floods))?;
         out.counter("received_bytes", "Bytes read from clients.", self.sum(|c| &c.bytes_received))?;
         out.counter("sent_bytes", "Bytes written to clients.", self.sum(|c| &c.bytes_sent))
     }

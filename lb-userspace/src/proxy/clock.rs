@@ -108,6 +108,11 @@ impl Deadline {
         }
     }
 
+    /// Milliseconds since the worker started, as of the last tick.
+    pub fn now_ms(&self) -> u64 {
+        self.clock.now_ms()
+    }
+
     /// Whether it has come; if not, the task is woken when it does.
     pub fn poll(&self, cx: &Context<'_>) -> bool {
         let mut entries = self.clock.entries.borrow_mut();

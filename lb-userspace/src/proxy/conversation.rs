@@ -90,6 +90,7 @@ pub async fn converse(
         send_idle_ms_max: policy.send_idle_ms_max.into(),
         read_idle_ms_max: policy.read_idle_ms_max.into(),
         write_idle_ms_max: limits.write_idle_ms_max,
+        until_ms: forward.until_ms,
     };
     let may_go_on = conn.may_go_on();
     let Connection { client, input, deadline, .. } = conn;

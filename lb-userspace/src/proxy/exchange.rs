@@ -9,6 +9,7 @@ use super::conversation::{Conversation, converse, reach};
 use super::endpoint::Endpoint;
 use super::flow::{Framing, Scratch, poll_send_all};
 use super::forwarded;
+use super::grpc;
 use super::head::request::{self, Request};
 use super::head::{self, Bad, Version};
 use super::record::Record;
@@ -61,6 +62,8 @@ pub struct Forward {
     pub service: ServiceId,
     /// Limits of its route.
     pub policy: Arc<Policy>,
+    /// When it must be over, milliseconds of the worker's clock.
+    pub until_ms: u64,
     /// What it means for the response.
     pub asked: Asked,
     /// Delimitation of its body.
@@ -192,7 +195,10 @@ fn plan(conn: &Connection, request: &Request<'_, '_>, scratch: &mut Scratch, rec
             }
         }
     };
-    Plan::Forward(Forward { h2_head, ..forward(published.clone(), service, route, request, asked) })
+    let grpc_ms = if asked.grpc { grpc::timeout_ms(request.fields) } else { None };
+    let total_ms = grpc_ms.unwrap_or(u64::MAX).min(route.policy.total_ms_max.into());
+    let until_ms = worker.clock.now_ms().saturating_add(total_ms);
+    Plan::Forward(Forward { h2_head, until_ms, ..forward(published.clone(), service, route, request, asked) })
 }
 
 fn forward(
@@ -206,6 +212,7 @@ fn forward(
         published,
         service,
         policy: route.policy.clone(),
+        until_ms: u64::MAX,
         asked,
         length: request.length,
         h2_head: None,
@@ -278,6 +285,7 @@ async fn fail(
         Failure::UpstreamClosed | Failure::UpstreamUntouched => {
             Own::error(502, failure.word(), "the endpoint closed the connection without a whole response head")
         }
+        Failure::Late => Own::error(504, failure.word(), "the request took longer than its limit"),
         Failure::UpstreamSlow => Own::error(504, failure.word(), "the endpoint did not answer in time"),
         Failure::UpstreamHead(bad) => {
             Own::error(502, failure.word(), &format!("the endpoint sent a malformed response: {bad}"))

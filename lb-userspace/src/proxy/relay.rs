@@ -30,6 +30,8 @@ pub enum Failure {
     UpstreamClosed,
     /// The endpoint says that it did not look at the request (HTTP/2): it can be sent again.
     UpstreamUntouched,
+    /// Request and response together took longer than the route allows, or the call's own deadline.
+    Late,
     /// The endpoint did not answer, or not take the request, in time.
     UpstreamSlow,
     /// The response head is malformed or too large.
@@ -47,6 +49,7 @@ impl Failure {
             Self::ClientStalled => "client-stalled",
             Self::RequestBody(_) => "malformed",
             Self::UpstreamClosed | Self::UpstreamUntouched => "upstream-closed",
+            Self::Late => "request-timeout",
             Self::UpstreamSlow => "upstream-timeout",
             Self::UpstreamHead(_) | Self::UpstreamBody(_) => "upstream-malformed",
         }
@@ -73,6 +76,8 @@ pub struct Times {
     pub read_idle_ms_max: u64,
     /// Between two writes to the client.
     pub write_idle_ms_max: u64,
+    /// When all must be over, of the worker's clock.
+    pub until_ms: u64,
 }
 
 /// What the exchange waits for; each has its limit and its failure.
@@ -231,20 +236,29 @@ impl<'a> Relay<'a> {
         let moves = self.reads + self.scratch.up.moves() + self.scratch.down.moves();
         if self.awaited.replace(awaited) != Some(awaited) || self.moves != moves {
             self.moves = moves;
-            self.deadline.set(match awaited {
+            let idle_ms_max = match awaited {
                 Awaited::RequestBody => self.times.body_idle_ms_max,
                 Awaited::UpstreamRoom => self.times.send_idle_ms_max,
                 Awaited::Response => self.times.read_idle_ms_max,
                 Awaited::ClientRoom => self.times.write_idle_ms_max,
-            });
+            };
+            self.deadline.set(idle_ms_max.min(self.left_ms()));
         }
         if !self.deadline.poll(cx) {
             return Poll::Pending;
+        }
+        if self.left_ms() == 0 {
+            return Poll::Ready(Err(Failure::Late));
         }
         Poll::Ready(Err(match awaited {
             Awaited::RequestBody => Failure::ClientSlow,
             Awaited::UpstreamRoom | Awaited::Response => Failure::UpstreamSlow,
             Awaited::ClientRoom => Failure::ClientStalled,
         }))
+    }
+
+    /// What is left of the time for all of it.
+    fn left_ms(&self) -> u64 {
+        self.times.until_ms.saturating_sub(self.deadline.now_ms())
     }
 }

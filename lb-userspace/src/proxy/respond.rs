@@ -5,11 +5,11 @@
 use super::body::Length;
 use super::fields::FieldSink;
 use super::flow::Framing;
+use super::grpc;
 use super::head::Version;
 use super::head::name::{self, Name};
 use super::head::response::Response;
 use lb_core::filter::Answer;
-use std::fmt::Write as _;
 
 /// The value of `Server` where a backend gives none.
 const SERVER: &[u8] = b"sluice";
@@ -163,9 +163,7 @@ pub fn h2_own(own: &Own, date: &[u8; 29]) -> http::Response<()> {
 pub fn grpc_own(own: &Own, date: &[u8; 29]) -> http::Response<()> {
     let mut head = h2_status(200);
     let fields = head.headers_mut();
-    fields.field("Content-Type", b"application/grpc");
-    fields.field("grpc-status", itoa::Buffer::new().format(grpc_status(own.status)).as_bytes());
-    fields.field("grpc-message", percent_encoded(&own.body()).as_bytes());
+    grpc::write_status(fields, own.status, own.body().trim_end());
     fields.field("Server", SERVER);
     fields.field("Date", date);
     head
@@ -179,32 +177,6 @@ fn write_own_fields(out: &mut impl FieldSink, own: &Own, body_bytes: usize, date
         out.field("Location", location.as_bytes());
     }
     out.length(body_bytes as u64);
-}
-
-/// The gRPC status that stands for an HTTP status (gRPC, "HTTP to gRPC Status Code Mapping", and 504).
-fn grpc_status(status: u16) -> u8 {
-    match status {
-        400 | 413 => 13,
-        401 => 16,
-        403 => 7,
-        404 => 12,
-        408 | 504 => 4,
-        429 | 502 | 503 => 14,
-        _ => 2,
-    }
-}
-
-/// Visible ASCII but `%`; everything else as `%XX`.
-fn percent_encoded(text: &str) -> String {
-    text.trim_end().bytes().fold(String::new(), |mut out, byte| {
-        if matches!(byte, b' '..=b'~') && byte != b'%' {
-            out.push(char::from(byte));
-        } else {
-            // Writing to a String cannot fail.
-            let _ = write!(out, "%{byte:02X}");
-        }
-        out
-    })
 }
 
 fn passed(response: &Response<'_, '_>, asked: Asked) -> Passed {

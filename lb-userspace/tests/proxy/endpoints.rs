@@ -133,6 +133,31 @@ fn a_backend_that_does_not_answer_in_time_is_504() {
 }
 
 #[test]
+fn a_request_that_takes_longer_than_its_limit_in_all_is_504_or_cut() {
+    // A backend that is never idle for long: a byte every 20 ms, of its head or of its body.
+    let trickle = |start: &'static [u8]| {
+        Backend::raw(move |mut stream, _| {
+            let _ = stream.read(&mut [0; 4_096]);
+            let _ = stream.write_all(start);
+            while stream.write_all(b"x").is_ok() {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        })
+    };
+    let policy = Policy { total_ms_max: 300, ..Policy::default() };
+    let backend = trickle(b"HTTP/1.1 200 OK\r\nX: ");
+    let response = with_policy(backend.address, policy.clone()).connect().get("/");
+    assert_eq!(response.status, 504);
+    assert!(response.text().contains("longer than its limit"), "{}", response.text());
+    let backend = trickle(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n");
+    let rig = with_policy(backend.address, policy);
+    let mut client = rig.connect();
+    client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    let head = read_head(&mut client.stream).expect("a head");
+    assert_eq!(read_body(&mut client.stream, &head, true), None);
+}
+
+#[test]
 fn a_backend_that_does_not_accept_in_time_is_504() {
     // A listener with a full backlog: the kernel drops further SYNs.
     let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("socket");

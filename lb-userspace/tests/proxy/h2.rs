@@ -320,6 +320,22 @@ fn our_own_answers_have_the_form_that_the_client_understands() {
 }
 
 #[test]
+fn a_call_ends_at_the_deadline_that_it_states() {
+    let backend = H2Backend::new(|mut request, respond| async move {
+        while request.body_mut().data().await.is_some() {}
+        std::future::pending::<()>().await;
+        drop(respond);
+        Some(())
+    });
+    let rig = backend.rig();
+    let mut call = post("/a.B/C");
+    call.headers_mut().insert("content-type", "application/grpc".parse().expect("a value"));
+    call.headers_mut().insert("grpc-timeout", "200m".parse().expect("a value"));
+    let answer = run(async { exchange(&mut connect(rig.http).await, call, Some(vec![0; 5])).await });
+    assert_eq!((answer.head.status.as_u16(), answer.head.headers["grpc-status"].as_bytes()), (200, b"4".as_slice()));
+}
+
+#[test]
 fn a_request_that_an_endpoint_refuses_to_look_at_is_sent_again() {
     let turn = Arc::new(AtomicUsize::new(0));
     let backend = H2Backend::new(move |_request, mut respond| {

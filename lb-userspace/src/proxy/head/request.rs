@@ -6,6 +6,7 @@ use super::lexical::{is_authority, is_target, is_token};
 use super::{Bad, FIELDS_MAX, Fields, Framing, Nominated, Version, cut, first_line};
 use crate::config::Limits;
 use crate::proxy::body::Length;
+use crate::proxy::grpc;
 use http::Method;
 use http::request;
 use http::uri::{Authority, PathAndQuery};
@@ -42,11 +43,8 @@ pub struct Request<'f, 'b> {
 impl Request<'_, '_> {
     /// Whether it is a gRPC call, whose answers have a form of their own.
     pub fn is_grpc(&self) -> bool {
-        let grpc = |f: &Header<'_>| {
-            f.name.eq_ignore_ascii_case("content-type")
-                && f.value.get(..16).is_some_and(|v| v.eq_ignore_ascii_case(b"application/grpc"))
-        };
-        self.version == Version::Http2 && self.fields.iter().any(grpc)
+        let is_call = |f: &Header<'_>| f.name.eq_ignore_ascii_case("content-type") && grpc::is_call(f.value);
+        self.version == Version::Http2 && self.fields.iter().any(is_call)
     }
 }
 

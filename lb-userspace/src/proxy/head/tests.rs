@@ -40,6 +40,38 @@ fn requests() {
 }
 
 #[test]
+fn requests_of_http_2() {
+    let check = |uri: &str, fields: &[(&str, &str)], ends: bool, want: Result<(&str, &str, Length), u16>| {
+        let mut builder = http::Request::post(uri);
+        for (name, value) in fields {
+            builder = builder.header(*name, *value);
+        }
+        let (parts, ()) = builder.body(()).expect("a head").into_parts();
+        let mut room = no_fields();
+        let got = request::of_h2(&parts, ends, &mut room, &limits());
+        let got = got.as_ref().map(|r| (&*r.target, r.authority, r.length)).map_err(Bad::status);
+        assert_eq!(got, want, "{uri} {fields:?}");
+    };
+    check("http://a.b/p?q", &[], true, Ok(("/p?q", "a.b", Length::None)));
+    check("https://a:80/", &[], false, Ok(("/", "a:80", Length::UntilClose)));
+    check("http://a/", &[("content-length", "5")], false, Ok(("/", "a", Length::Sized(5))));
+    check("http://a/", &[("host", "A")], true, Ok(("/", "a", Length::None)));
+    check("/p", &[("host", "h")], true, Ok(("/p", "h", Length::None)));
+    check("/p", &[], true, Err(400));
+    check("http://a/", &[("host", "b")], true, Err(400));
+    check("/", &[("host", "a"), ("host", "a")], true, Err(400));
+    check("http://u@a/", &[], true, Err(400));
+    check("http://a/", &[("content-length", "5"), ("content-length", "5")], false, Err(400));
+    check("http://a/", &[("content-length", "+5")], false, Err(400));
+    check("http://a/", &[("transfer-encoding", "chunked")], false, Err(400));
+    check("http://a/", &[("expect", "x")], false, Err(417));
+    let long = format!("http://a/{}", "x".repeat(64));
+    check(&long, &[], true, Err(414));
+    let many: Vec<_> = (0..9).map(|_| ("x", "y")).collect();
+    check("http://a/", &many, true, Err(431));
+}
+
+#[test]
 fn expectations_are_of_http_1_1_and_of_bodies() {
     let check = |head: &str, want| request(head.as_bytes(), |r| assert_eq!(r.map(|r| r.expects_continue), Ok(want)));
     check("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nExpect: 100-Continue\r\n\r\n", true);
