@@ -50,6 +50,9 @@ pub enum BadBody {
     /// No CRLF where one must be, or a bare CR or LF.
     #[error("a chunk is not delimited by CRLF")]
     Delimiter,
+    /// More content than the route allows.
+    #[error("the body is larger than the limit")]
+    TooLarge,
     /// No field, or more than [`TRAILER_BYTES_MAX`].
     #[error("the trailer section is malformed or longer than 8192 bytes")]
     Trailer,

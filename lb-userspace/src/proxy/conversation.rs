@@ -65,7 +65,7 @@ pub async fn reach(
             Err(Unreachable::Slow) => {
                 return Err(Own::error(504, "connect-timeout", "the endpoint did not accept the connection in time"));
             }
-            Err(Unreachable::Failed(error)) => {
+            Err(Unreachable::Failed(error) | Unreachable::Disagreed(error)) => {
                 tracing::debug!(%endpoint, %error, service = %service.key, "endpoint refuses connections");
                 let at = service.endpoints.iter().position(|e| e.address == endpoint).map_or(0, |at| at + 1);
                 endpoint = service.endpoints.iter().cycle().nth(at).map_or(endpoint, |e| e.address);

@@ -3,10 +3,9 @@
 //! Goes in: a connection whose input begins with a whole head. Comes out: what becomes of the connection ([`After`]).
 //! Does not read the client's head from the wire, and knows no framing: that is `head`, `body` and `flow`.
 
-use super::body::Length;
+use super::body::{BadBody, Length};
 use super::connection::Connection;
 use super::conversation::{Conversation, converse, reach};
-use super::endpoint::Endpoint;
 use super::flow::{Framing, Scratch, poll_send_all};
 use super::forwarded;
 use super::grpc;
@@ -20,7 +19,7 @@ use http::request::Parts;
 use lb_core::filter::{self, Verdict};
 use lb_core::model::route::Target;
 use lb_core::model::upstream::Protocol;
-use lb_core::model::{Policy, Route, ServiceId, host};
+use lb_core::model::{Policy, Route, ServiceId, Upstream, host};
 use lb_core::route::{Match, path};
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -60,6 +59,10 @@ pub struct Forward {
     pub published: Rc<Serving>,
     /// Where it goes.
     pub service: ServiceId,
+    /// How endpoints are spoken to.
+    pub upstream: Arc<Upstream>,
+    /// Host in normal form, where TLS to endpoints needs it; empty otherwise.
+    pub host: String,
     /// Limits of its route.
     pub policy: Arc<Policy>,
     /// When it must be over, milliseconds of the worker's clock.
@@ -182,6 +185,11 @@ fn plan(conn: &Connection, request: &Request<'_, '_>, scratch: &mut Scratch, rec
         Target::Service(service) => *service,
         Target::Unavailable(reason) => return answer(Own::error(503, "unavailable", reason)),
     };
+    if let (Length::Sized(size), Some(most)) = (request.length, route.policy.body_bytes_max)
+        && size > most
+    {
+        return answer(too_large());
+    }
     let h2_head = match route.upstream.protocol {
         Protocol::Http1 => {
             forwarded::write_head(scratch.up.out.bytes(), request, &view.target, &conn.facts, id);
@@ -198,7 +206,12 @@ fn plan(conn: &Connection, request: &Request<'_, '_>, scratch: &mut Scratch, rec
     let grpc_ms = if asked.grpc { grpc::timeout_ms(request.fields) } else { None };
     let total_ms = grpc_ms.unwrap_or(u64::MAX).min(route.policy.total_ms_max.into());
     let until_ms = worker.clock.now_ms().saturating_add(total_ms);
-    Plan::Forward(Forward { h2_head, until_ms, ..forward(published.clone(), service, route, request, asked) })
+    let host = route.upstream.tls.as_ref().map_or_else(String::new, |_| host.to_string());
+    Plan::Forward(Forward { h2_head, until_ms, host, ..forward(published.clone(), service, route, request, asked) })
+}
+
+fn too_large() -> Own {
+    Own::error(413, "body-too-large", "the request body is larger than its limit")
 }
 
 fn forward(
@@ -211,6 +224,8 @@ fn forward(
     Forward {
         published,
         service,
+        upstream: route.upstream.clone(),
+        host: String::new(),
         policy: route.policy.clone(),
         until_ms: u64::MAX,
         asked,
@@ -226,6 +241,7 @@ async fn pass(conn: &mut Connection, scratch: &mut Scratch, forward: &Forward, r
     let chunked = forward.h2_head.is_none() && matches!(forward.length, Length::Chunked | Length::UntilClose);
     let framing = if chunked { Framing::Chunked } else { Framing::Raw };
     scratch.up.begin(arrival(conn, forward.length), framing);
+    scratch.up.limit(forward.policy.body_bytes_max);
     if forward.expects_continue && conn.input.is_empty() {
         match conn.client.stream() {
             // A client that is gone is noticed with the next byte.
@@ -241,8 +257,8 @@ async fn pass(conn: &mut Connection, scratch: &mut Scratch, forward: &Forward, r
         };
         match converse(conn, scratch, forward, &mut link, record).await {
             Conversation::Over(after, reusable) => {
-                if let (true, Endpoint::Tcp(stream)) = (reusable, link.stream) {
-                    conn.worker.pool.put(link.endpoint, stream);
+                if let (true, Some(key)) = (reusable, link.key) {
+                    conn.worker.pool.put(key, link.stream);
                 }
                 return after;
             }
@@ -277,6 +293,7 @@ async fn fail(
             (record.status, record.error) = (CLIENT_GONE, Some(failure.word()));
             return After::Reset;
         }
+        Failure::RequestBody(BadBody::TooLarge) => too_large(),
         Failure::RequestBody(bad) => {
             conn.worker.counters.requests_malformed.add(1);
             Own::error(400, failure.word(), &bad.to_string())

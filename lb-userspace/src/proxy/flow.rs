@@ -87,6 +87,8 @@ pub struct Flow {
     moves: u64,
     taken: u64,
     sent: u64,
+    /// Content that may still come.
+    allowance: u64,
 }
 
 impl Default for Flow {
@@ -103,6 +105,7 @@ impl Default for Flow {
             moves: 0,
             taken: 0,
             sent: 0,
+            allowance: u64::MAX,
         }
     }
 }
@@ -117,6 +120,11 @@ impl Flow {
     /// States the body that follows what is in `out`.
     pub fn begin(&mut self, length: Length, framing: Framing) {
         (self.decoder, self.framing, self.ended) = (Decoder::new(length), framing, false);
+    }
+
+    /// Bounds the content, bytes.
+    pub fn limit(&mut self, bytes_max: Option<u64>) {
+        self.allowance = bytes_max.unwrap_or(u64::MAX);
     }
 
     /// How the body is written.
@@ -226,6 +234,7 @@ impl Flow {
                     let trailers = trailers::read(self.decoder.trailers());
                     self.end(trailers);
                 }
+                Next::Data(count) if count as u64 > self.allowance => return Err(BadBody::TooLarge),
                 Next::Data(count) if self.framing == Framing::Raw => {
                     let pending = !self.out.is_sent();
                     if !pending || count > JOINED_BYTES_MAX {
@@ -246,8 +255,7 @@ impl Flow {
 
     fn copy(&mut self, input: &mut Input, count: usize, write: impl FnOnce(&mut Vec<u8>, &[u8])) {
         write(self.room(), input.filled().get(..count).unwrap_or_default());
-        self.decoder.took(count);
-        self.take(input, count);
+        self.took(input, count);
     }
 
     /// Where more output goes: behind what waits, or in place of what was sent. What no byte was sent of, can be
@@ -282,8 +290,7 @@ impl Flow {
             return Poll::Ready(Err(Stop::Unwritable));
         }
         self.streamed = true;
-        self.decoder.took(count);
-        self.take(input, count);
+        self.took(input, count);
         self.wrote(count);
         Poll::Ready(Ok(()))
     }
@@ -304,6 +311,12 @@ impl Flow {
             Ok(_) => self.moves += 1,
         }
         Poll::Ready(Ok(()))
+    }
+
+    fn took(&mut self, input: &mut Input, count: usize) {
+        self.decoder.took(count);
+        self.allowance = self.allowance.saturating_sub(count as u64);
+        self.take(input, count);
     }
 
     fn take(&mut self, input: &mut Input, count: usize) {

@@ -17,6 +17,8 @@ const REQUEST_ID_BYTES_MAX: usize = 128;
 pub struct Facts {
     /// Who it is.
     pub peer: SocketAddr,
+    /// The address of ours that it connected to.
+    pub local: SocketAddr,
     /// It came through TLS that ends here.
     pub secure: bool,
     /// The fields that are the same for all requests, as lines.
@@ -24,14 +26,15 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Facts of a connection: who sent it, to which of our ports, and whether it came through TLS.
-    pub fn new(peer: SocketAddr, port: u16, secure: bool) -> Self {
+    /// Facts of a connection: who opened it, to which of our addresses, and whether it came through TLS.
+    pub fn new(peer: SocketAddr, local: SocketAddr, secure: bool) -> Self {
+        let port = local.port();
         let (ip, scheme) = (peer.ip().to_canonical(), scheme(secure));
         let text = format!(
             "X-Real-IP: {ip}\r\nX-Forwarded-For: {ip}\r\nX-Forwarded-Port: {port}\r\nX-Forwarded-Proto: {scheme}\r\n\
              X-Forwarded-Scheme: {scheme}\r\nX-Scheme: {scheme}\r\n"
         );
-        Self { peer, secure, lines: text.into_bytes().into() }
+        Self { peer, local, secure, lines: text.into_bytes().into() }
     }
 }
 
@@ -109,7 +112,7 @@ mod tests {
     fn forward(head: &str) -> String {
         let (mut fields, mut out) = (head::no_fields(), Vec::new());
         let request = request::parse(head.as_bytes(), &mut fields, &Limits::default()).expect("well formed");
-        let facts = Facts::new(([192, 0, 2, 7], 1_234).into(), 443, true);
+        let facts = Facts::new(([192, 0, 2, 7], 1_234).into(), ([192, 0, 2, 8], 443).into(), true);
         let id = request_id(&request).unwrap_or("ours");
         write_head(&mut out, &request, "/t", &facts, id);
         String::from_utf8(out).expect("text")

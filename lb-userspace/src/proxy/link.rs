@@ -8,7 +8,8 @@ use super::connection::Connection;
 use super::endpoint::Endpoint;
 use super::exchange::Forward;
 use super::h2::client::{ClientStream, Slot};
-use super::upstream::{self, Unreachable};
+use super::upstream::connect::{Wanted, connect};
+use super::upstream::{Key, Unreachable, tls};
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
@@ -17,6 +18,8 @@ use std::task::Poll;
 
 /// A connection to an endpoint, or a share in one.
 pub struct Link {
+    /// What tells it apart; `None`: nobody else may use it.
+    pub key: Option<Key>,
     /// Its address.
     pub endpoint: SocketAddr,
     /// The connection.
@@ -35,36 +38,64 @@ pub async fn open(
     endpoint: SocketAddr,
     fresh: bool,
 ) -> Result<Link, Unreachable> {
+    let key = key(conn, forward, endpoint)?;
     if let Some(head) = &forward.h2_head {
-        let (slot, reused) = slot(conn, forward, endpoint).await?;
+        let (slot, reused) = slot(conn, forward, endpoint, key.as_ref()).await?;
         let ends = forward.length == Length::None;
         let stream = ClientStream::open(slot, head.clone(), ends).map_err(failed)?;
-        return Ok(Link { endpoint, stream: Endpoint::Stream(Box::new(stream)), reused });
+        return Ok(Link { key: None, endpoint, stream: Endpoint::Stream(Box::new(stream)), reused });
     }
-    if !fresh && let Some(stream) = conn.worker.pool.take(endpoint) {
-        return Ok(Link { endpoint, stream: Endpoint::Tcp(stream), reused: true });
+    if let Some(key) = key.as_ref().filter(|_| !fresh)
+        && let Some(stream) = conn.worker.pool.take(key)
+    {
+        return Ok(Link { key: Some(key.clone()), endpoint, stream, reused: true });
     }
-    let (ms_max, counters) = (forward.policy.connect_ms_max.into(), &conn.worker.counters);
-    let stream = upstream::connect(endpoint, ms_max, &conn.deadline, counters).await?;
-    Ok(Link { endpoint, stream: Endpoint::Tcp(stream), reused: false })
+    let stream = stream(conn, forward, endpoint).await?;
+    Ok(Link { key, endpoint, stream, reused: false })
+}
+
+/// What tells connections of this route apart; `None` when each client connection needs its own.
+fn key(conn: &Connection, forward: &Forward, endpoint: SocketAddr) -> Result<Option<Key>, Unreachable> {
+    let upstream = &forward.upstream;
+    if upstream.proxy_protocol.is_some() {
+        return Ok(None);
+    }
+    let Some(tls) = &upstream.tls else { return Ok(Some(Key { endpoint, way: 0, name: None })) };
+    let way = conn.worker.ways.get(tls).map_err(Unreachable::Disagreed)?.id;
+    let name = tls::follows_host(tls).then(|| forward.host.as_str().into());
+    Ok(Some(Key { endpoint, way, name }))
+}
+
+async fn stream(conn: &Connection, forward: &Forward, endpoint: SocketAddr) -> Result<Endpoint, Unreachable> {
+    let wanted = Wanted { endpoint, upstream: &forward.upstream, host: &forward.host, facts: &conn.facts };
+    let (ms_max, worker) = (forward.policy.connect_ms_max.into(), &conn.worker);
+    connect(wanted, &worker.ways, ms_max, &conn.deadline, &worker.counters).await
 }
 
 /// Room for a stream on a shared connection, and whether the connection was there before.
-async fn slot(conn: &Connection, forward: &Forward, endpoint: SocketAddr) -> Result<(Slot, bool), Unreachable> {
+async fn slot(
+    conn: &Connection,
+    forward: &Forward,
+    endpoint: SocketAddr,
+    key: Option<&Key>,
+) -> Result<(Slot, bool), Unreachable> {
     let (shared, counters) = (&conn.worker.shared, &conn.worker.counters);
-    let ms_max = forward.policy.connect_ms_max.into();
-    let taken = || shared.take(&endpoint).inspect(|_| counters.upstream_reuses.add(1));
+    let Some(key) = key else {
+        let stream = stream(conn, forward, endpoint).await?;
+        return Ok((within(&conn.deadline, shared.alone(stream)).await?.map_err(failed)?, false));
+    };
+    let taken = || shared.take(key).inspect(|_| counters.upstream_reuses.add(1));
     if let Some(slot) = taken() {
         return Ok((slot, true));
     }
-    let connecting = shared.connecting(&endpoint);
-    conn.deadline.set(ms_max);
+    let connecting = shared.connecting(key);
+    conn.deadline.set(forward.policy.connect_ms_max.into());
     let _held = within(&conn.deadline, connecting.lock()).await?;
     if let Some(slot) = taken() {
         return Ok((slot, true));
     }
-    let stream = upstream::connect(endpoint, ms_max, &conn.deadline, counters).await?;
-    let slot = within(&conn.deadline, shared.start(&endpoint, stream)).await?.map_err(failed)?;
+    let stream = stream(conn, forward, endpoint).await?;
+    let slot = within(&conn.deadline, shared.start(key, stream)).await?.map_err(failed)?;
     Ok((slot, false))
 }
 

@@ -47,6 +47,7 @@ impl Failure {
             Self::ClientGone => "client-gone",
             Self::ClientSlow => "client-timeout",
             Self::ClientStalled => "client-stalled",
+            Self::RequestBody(BadBody::TooLarge) => "body-too-large",
             Self::RequestBody(_) => "malformed",
             Self::UpstreamClosed | Self::UpstreamUntouched => "upstream-closed",
             Self::Late => "request-timeout",

@@ -131,13 +131,22 @@ impl ResolvesServerCert for BySnapshot {
 }
 
 fn certified(certificate: &Certificate) -> Result<CertifiedKey, rustls::Error> {
-    let chain = certificate.chain.iter().map(|der| CertificateDer::from(der.clone())).collect();
-    let key = match &certificate.key {
+    let key = private_key(certificate);
+    Ok(CertifiedKey::new(certificate_chain(certificate), aws_lc_rs::sign::any_supported_type(&key)?))
+}
+
+/// The chain of a certificate, as rustls wants it.
+pub(super) fn certificate_chain(certificate: &Certificate) -> Vec<CertificateDer<'static>> {
+    certificate.chain.iter().map(|der| CertificateDer::from(der.clone())).collect()
+}
+
+/// The private key of a certificate, as rustls wants it.
+pub(super) fn private_key(certificate: &Certificate) -> PrivateKeyDer<'static> {
+    match &certificate.key {
         PrivateKey::Pkcs8(der) => PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(der.clone())),
         PrivateKey::Pkcs1(der) => PrivateKeyDer::Pkcs1(PrivatePkcs1KeyDer::from(der.clone())),
         PrivateKey::Sec1(der) => PrivateKeyDer::Sec1(PrivateSec1KeyDer::from(der.clone())),
-    };
-    Ok(CertifiedKey::new(chain, aws_lc_rs::sign::any_supported_type(&key)?))
+    }
 }
 
 /// SHA-256 in hexadecimal, from the cipher suite that every TLS 1.3 library must have (RFC 8446 section 9.1).

@@ -10,7 +10,9 @@ use super::connection::Connection;
 use super::forwarded::Facts;
 use super::h2::client::Shared;
 use super::listener::Protocol;
-use super::upstream::Pool;
+use super::upstream::Key;
+use super::upstream::pool::Pool;
+use super::upstream::tls::Ways;
 use crate::config::Limits;
 use crate::publish::{Published, Reader};
 use crate::telemetry::{AccessLog, Counters};
@@ -78,7 +80,9 @@ pub struct Worker {
     /// Idle connections to endpoints.
     pub pool: Pool,
     /// Connections to endpoints that speak HTTP/2.
-    pub shared: Shared<SocketAddr>,
+    pub shared: Shared<Key>,
+    /// TLS to endpoints.
+    pub ways: Ways,
     /// Buffers that are not in use.
     pub buffers: Store,
     /// No request may follow the one at work.
@@ -145,6 +149,7 @@ impl Worker {
         Rc::new(Self {
             pool: Pool::new(clock.clone(), parts.counters.clone(), &parts.limits),
             shared: Shared::new(clock.clone()),
+            ways: Ways::default(),
             limits: parts.limits,
             counters: parts.counters,
             log: parts.log,
@@ -198,7 +203,8 @@ impl Worker {
             *eligible = published.snapshot.services.iter().flat_map(|s| &s.endpoints).map(|e| e.address).collect();
         }
         self.pool.sweep(eligible);
-        self.shared.sweep(self.limits.pool_idle_ms_max, |endpoint| eligible.contains(endpoint));
+        self.shared.sweep(self.limits.pool_idle_ms_max, |key| eligible.contains(&key.endpoint));
+        self.ways.sweep();
     }
 
     /// Accepts until told to stop, then what is waiting already; then the socket closes.
@@ -250,7 +256,8 @@ impl Worker {
                 Protocol::Https => worker.handshake(tcp, &deadline).await,
             };
             if let Some(client) = client {
-                let facts = Rc::new(Facts::new(peer, served.port(), client.is_tls()));
+                let local = local_address(&client, served);
+                let facts = Rc::new(Facts::new(peer, local, client.is_tls()));
                 Connection::new(worker, client, deadline, facts).serve().await;
             }
             drop(open);
@@ -286,6 +293,12 @@ impl Worker {
         }
         self.connections.get()
     }
+}
+
+/// The address that a client connected to: a listener on every address knows the port only.
+fn local_address(client: &Client, served: SocketAddr) -> SocketAddr {
+    let bound = client.tcp().filter(|_| served.ip().is_unspecified()).and_then(|tcp| tcp.local_addr().ok());
+    bound.map_or(served, |bound| SocketAddr::new(bound.ip(), served.port()))
 }
 
 /// Counts a connection as long as it lives.

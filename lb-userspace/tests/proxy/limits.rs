@@ -1,6 +1,9 @@
 //! Every limit of [`lb_userspace::config::Limits`] that bounds clients: each is reached and holds.
 
-use crate::rig::{Backend, Rig, dial, eventually, ok};
+use crate::rig::{Backend, Rig, chunked, dial, eventually, noise, ok, routes, snapshot};
+use lb_core::Snapshot;
+use lb_core::model::Policy;
+use lb_userspace::config::Limits;
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -188,4 +191,27 @@ fn measure_idle_connections(count: usize) {
     println!("{each} bytes for each of {count} idle connections");
     // A task, a socket of the runtime, the facts of the connection: an eighth of one buffer.
     assert!(each < 4_096, "{each} bytes for each idle connection");
+}
+
+#[test]
+fn a_body_larger_than_its_limit_is_413_however_it_is_framed() {
+    let backend = Backend::http(|seen| ok(&seen.body));
+    let policy = Policy { body_bytes_max: Some(10), ..Policy::default() };
+    let routes = routes(|route| route.policy = policy.into());
+    let rig = Rig::with(Limits::default(), Snapshot { routes, ..snapshot(&[backend.address]) });
+    let check = |size: usize, want: u16| {
+        let body = noise(size);
+        let sized = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n\r\n").into_bytes();
+        let head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+        for request in [[sized, body.clone()].concat(), [head.clone(), chunked(&body, 4)].concat()] {
+            let response = rig.ask(&request);
+            assert_eq!(response.status, want, "{size}");
+            assert_eq!(response.body == body, want == 200);
+        }
+    };
+    check(0, 200);
+    check(10, 200);
+    check(11, 413);
+    check(100_000, 413);
+    assert!(backend.seen().iter().all(|seen| seen.body.len() <= 10), "an endpoint got more than the limit");
 }

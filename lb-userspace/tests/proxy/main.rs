@@ -11,3 +11,4 @@ mod malformed;
 mod rig;
 mod routing;
 mod tls;
+mod upstream_tls;

@@ -3,7 +3,9 @@
 //! Does not use the proxy's own parsers: a fault in them must not hide itself.
 
 use lb_core::Snapshot;
-use lb_core::model::{Endpoint, HostPattern, Kind, ObjectRef, Origin, PathMatch, Service, ServiceId, ServiceKey};
+use lb_core::model::{
+    Endpoint, HostPattern, Kind, ObjectRef, Origin, PathMatch, Policy, Service, ServiceId, ServiceKey,
+};
 use lb_core::route::{Builder, RouteTable, plain_route};
 use lb_userspace::config::{AccessLogFormat, Limits};
 use lb_userspace::proxy::{self, BindMode, Keys, Protocol, Proxy, Setup};
@@ -108,6 +110,8 @@ pub fn routes(change: impl FnOnce(&mut lb_core::model::Route)) -> RouteTable {
     let mut builder = Builder::default();
     let target = lb_core::model::route::Target::Service(ServiceId(0));
     let mut route = plain_route(HostPattern::Any, PathMatch::prefix("/").expect("path"), origin(), target);
+    // Large bodies are what many tests are about.
+    route.policy = Policy { body_bytes_max: None, ..Policy::default() }.into();
     change(&mut route);
     builder.rule(route).expect("first");
     builder.build()

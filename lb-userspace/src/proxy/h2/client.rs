@@ -85,18 +85,29 @@ impl<K: Hash + Eq + Clone> Shared<K> {
     where
         T: AsyncRead + AsyncWrite + Unpin + 'static,
     {
+        let slot = self.alone(io).await?;
+        let mut by_key = self.by_key.borrow_mut();
+        let entry = by_key.entry(key.clone()).or_default();
+        entry.used_ms = self.clock.now_ms();
+        entry.connections.push(slot.clone());
+        Ok(slot)
+    }
+
+    /// Begins HTTP/2 on a connection that nobody else may use.
+    ///
+    /// # Errors
+    /// What the connection says.
+    pub async fn alone<T>(&self, io: T) -> Result<Slot, h2::Error>
+    where
+        T: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
         let (send, connection) = client_builder().handshake(io).await?;
         tokio::task::spawn_local(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "an HTTP/2 connection to an endpoint ends");
             }
         });
-        let mut by_key = self.by_key.borrow_mut();
-        let entry = by_key.entry(key.clone()).or_default();
-        entry.used_ms = self.clock.now_ms();
-        let slot = Slot { send, streams: Rc::default() };
-        entry.connections.push(slot.clone());
-        Ok(slot)
+        Ok(Slot { send, streams: Rc::default() })
     }
 
     /// Lets go of connections that are over, were not used for `idle_ms_max`, or are not wanted any more. Streams on them
