@@ -72,7 +72,7 @@ pub struct Forward {
     /// Delimitation of its body.
     pub length: Length,
     /// Its head for an endpoint that speaks HTTP/2; for HTTP/1.1 it waits in `scratch.up`.
-    pub h2_head: Option<http::Request<()>>,
+    pub h2_head: Option<Box<http::Request<()>>>,
     /// It may be sent twice.
     pub idempotent: bool,
     /// The client waits for 100.
@@ -198,7 +198,7 @@ fn plan(conn: &Connection, request: &Request<'_, '_>, scratch: &mut Scratch, rec
         Protocol::Http2 => {
             let secure = route.upstream.tls.is_some();
             match forwarded::h2_head(request, &view.target, &conn.facts, id, secure) {
-                Some(head) => Some(head),
+                Some(head) => Some(Box::new(head)),
                 None => return Plan::Refuse(Bad::Target),
             }
         }

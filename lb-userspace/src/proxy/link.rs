@@ -42,7 +42,7 @@ pub async fn open(
     if let Some(head) = &forward.h2_head {
         let (slot, reused) = slot(conn, forward, endpoint, key.as_ref()).await?;
         let ends = forward.length == Length::None;
-        let stream = ClientStream::open(slot, head.clone(), ends).map_err(failed)?;
+        let stream = ClientStream::open(slot, (**head).clone(), ends).map_err(failed)?;
         return Ok(Link { key: None, endpoint, stream: Endpoint::Stream(Box::new(stream)), reused });
     }
     if let Some(key) = key.as_ref().filter(|_| !fresh)

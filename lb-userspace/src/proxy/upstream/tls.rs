@@ -39,8 +39,10 @@ impl Way {
 pub struct Ways {
     last_id: Cell<u32>,
     /// By the address of the demands, which are held so that it stays theirs.
-    by_address: RefCell<HashMap<usize, (Arc<UpstreamTls>, Rc<Way>)>>,
+    by_address: RefCell<HashMap<usize, Demanded>>,
 }
+
+type Demanded = (Arc<UpstreamTls>, Rc<Way>);
 
 impl Ways {
     /// The way for these demands.
