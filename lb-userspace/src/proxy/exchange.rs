@@ -131,6 +131,7 @@ fn plan(conn: &Connection, head_bytes: usize, scratch: &mut Scratch, record: &mu
     };
     record.routed(route);
     let mut view = filter::Request {
+        client: conn.peer.ip().to_canonical(),
         secure: conn.client.is_secure(),
         certificate: published.snapshot.certificates.find(&host).is_some(),
         host: &host,
