@@ -23,7 +23,7 @@ fn read(reader: &Reader<'_, '_>, draft: &mut Draft) {
         }
     }
     if networks.is_empty() {
-        return reader.close(given, reason::INVALID_ANNOTATION, "the list names no network".to_owned(), REMEDY);
+        return reader.close(given, reason::INVALID_ANNOTATION, "allowlist-source-range names no network".to_owned(), REMEDY);
     }
     if !invalid.is_empty() {
         let message = format!("Not a network: {}; the others of the list are served alone.", invalid.join(", "));
