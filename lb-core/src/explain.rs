@@ -4,11 +4,13 @@
 //! by the same functions, with its reasons.
 
 use crate::class::{self, Classified, Facts};
-use crate::filter::{self, Request, Verdict};
+use crate::filter::{Filter, Request, Verdict};
 use crate::model::route::Target;
-use crate::model::{Endpoint, Route, Snapshot, host};
+use crate::model::{Endpoint, Policy, Route, Snapshot, host};
 use crate::route::{Match, path};
 use serde::Serialize;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 /// A request to be explained.
 #[derive(Debug, Clone, Copy)]
@@ -19,6 +21,8 @@ pub struct Question<'a> {
     pub authority: &'a str,
     /// Path and perhaps query.
     pub target: &'a str,
+    /// Address of the client; `None`: of a client that may come at all.
+    pub client: Option<IpAddr>,
 }
 
 /// What would happen to the request.
@@ -44,6 +48,12 @@ pub struct Explanation {
     pub location: Option<String>,
     /// Service, `namespace/name:port`.
     pub service: Option<String>,
+    /// What is spoken to its endpoints.
+    pub upstream: Option<String>,
+    /// Limits, balancing, retries.
+    pub policy: Option<Arc<Policy>>,
+    /// Which endpoint is chosen, in words.
+    pub balance: Option<String>,
     /// Endpoints that could get it.
     pub endpoints: Vec<Endpoint>,
     /// What there is to say of the endpoints.
@@ -54,6 +64,8 @@ pub struct Explanation {
     pub class_reason: String,
     /// Secret of the certificate that a TLS client of this host would see; `None` means the default certificate.
     pub certificate: Option<String>,
+    /// What the host asks of clients that come through TLS, in words.
+    pub client_certificate: Option<String>,
 }
 
 /// Explains what a Snapshot does with a request.
@@ -62,6 +74,7 @@ pub fn explain(snapshot: &Snapshot, question: Question<'_>) -> Explanation {
     let host = host::normalize(question.authority);
     let certificate = snapshot.certificates.find(&host);
     let mut answer = Explanation::new(certificate.map(|c| c.source.to_string()));
+    answer.client_certificate = snapshot.client_auth.find(&host).map(ToString::to_string);
     let raw_path = question.target.split('?').next().unwrap_or_default();
     let path = match path::normalize(raw_path) {
         Ok(path) => path,
@@ -80,6 +93,7 @@ pub fn explain(snapshot: &Snapshot, question: Question<'_>) -> Explanation {
     };
     answer.matched(route, question.secure);
     let mut request = Request {
+        client: question.client.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |client| client.to_canonical()),
         secure: question.secure,
         certificate: certificate.is_some(),
         host: &host,
@@ -87,9 +101,12 @@ pub fn explain(snapshot: &Snapshot, question: Question<'_>) -> Explanation {
         received_target: question.target,
         target: question.target.into(),
     };
-    if let Verdict::Answer(own) = filter::run(route, &mut request) {
-        answer.location = own.location;
-        return answer.own(own.status, "A filter of the route answers.".to_owned());
+    let applies = |filter: &&Filter| question.client.is_some() || !matches!(filter, Filter::SourceRange(_));
+    for filter in route.filters.iter().filter(applies) {
+        if let Verdict::Answer(own) = filter.apply(route, &mut request) {
+            answer.location = own.location;
+            return answer.own(own.status, format!("The filter {} of the route answers.", filter.name()));
+        }
     }
     answer.upstream_target = Some(request.target.into_owned());
     answer.because = match found {
@@ -112,11 +129,15 @@ impl Explanation {
             upstream_target: None,
             location: None,
             service: None,
+            upstream: None,
+            policy: None,
+            balance: None,
             endpoints: Vec::new(),
             endpoints_note: String::new(),
             class: None,
             class_reason: String::new(),
             certificate,
+            client_certificate: None,
         }
     }
 
@@ -133,7 +154,10 @@ impl Explanation {
         self.rule = place.split_once(' ').map(|(_, rule)| rule.to_owned());
         self.host = Some(route.host.to_string());
         self.path = Some(route.path.to_string());
-        self.filters = route.filters.iter().map(filter::Filter::name).collect();
+        self.upstream = Some(route.upstream_for(secure).to_string());
+        self.balance = Some(route.policy.balance.to_string());
+        self.policy = Some(route.policy.clone());
+        self.filters = route.filters.iter().map(Filter::name).collect();
         let class = if secure { class::classify(Facts { tls: true, ..Facts::default() }) } else { route.class };
         self.class = Some(class);
         self.class_reason = class.reason.to_string();

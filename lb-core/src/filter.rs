@@ -2,19 +2,30 @@
 //!
 //! Goes in: a [`Request`] view. Comes out: a [`Verdict`]. Does not read bodies and does not send anything.
 
+pub mod redirect;
 pub mod rewrite_target;
+pub mod source_range;
 pub mod ssl_redirect;
+pub mod template;
 
 use crate::model::Route;
+use redirect::Redirect;
 use rewrite_target::RewriteTarget;
 use serde::Serialize;
+use source_range::SourceRange;
 use ssl_redirect::SslRedirect;
 use std::borrow::Cow;
+use std::net::IpAddr;
 
-/// A filter of a route, ready to run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// A filter of a route, ready to run. The order here is the order in which they run: who may come at all, then who is
+/// sent elsewhere, then what the backend sees.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Filter {
+    /// Keeps out clients of other networks.
+    SourceRange(SourceRange),
+    /// Sends everything elsewhere.
+    Redirect(Redirect),
     /// Sends plain HTTP to HTTPS.
     SslRedirect(SslRedirect),
     /// Changes the path that the backend sees.
@@ -24,6 +35,8 @@ pub enum Filter {
 /// What filters see of a request, and may change of it.
 #[derive(Debug, Clone)]
 pub struct Request<'a> {
+    /// Address of the client, canonical: IPv4 is not wrapped in IPv6.
+    pub client: IpAddr,
     /// It came through TLS.
     pub secure: bool,
     /// A certificate other than the default one is configured for its host.
@@ -39,7 +52,7 @@ pub struct Request<'a> {
 }
 
 /// What a filter says.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[must_use]
 pub enum Verdict {
     /// On to the next filter, then to the backend.
@@ -49,7 +62,7 @@ pub enum Verdict {
 }
 
 /// An answer of our own.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Answer {
     /// Status code.
     pub status: u16,
@@ -62,13 +75,17 @@ impl Filter {
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
+            Self::SourceRange(_) => "allowlist-source-range",
+            Self::Redirect(redirect) => redirect.annotation,
             Self::SslRedirect(_) => "ssl-redirect",
             Self::RewriteTarget(_) => "rewrite-target",
         }
     }
 
-    fn apply(&self, route: &Route, request: &mut Request<'_>) -> Verdict {
+    pub(crate) fn apply(&self, route: &Route, request: &mut Request<'_>) -> Verdict {
         match self {
+            Self::SourceRange(filter) => filter.apply(request),
+            Self::Redirect(filter) => filter.apply(request),
             Self::SslRedirect(filter) => filter.apply(request),
             Self::RewriteTarget(filter) => filter.apply(&route.path, request),
         }
@@ -77,10 +94,28 @@ impl Filter {
 
 /// Runs the filters of a route in order, until one answers.
 pub fn run(route: &Route, request: &mut Request<'_>) -> Verdict {
-    for filter in &route.filters {
+    for filter in route.filters.iter() {
         if let Verdict::Answer(answer) = filter.apply(route, request) {
             return Verdict::Answer(answer);
         }
     }
     Verdict::Continue
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A plain request of `192.0.2.1` for `foo.com`, whose path is in normal form.
+    pub fn request(target: &str) -> Request<'_> {
+        Request {
+            client: IpAddr::from([192, 0, 2, 1]),
+            secure: false,
+            certificate: false,
+            host: "foo.com",
+            path: target.split('?').next().unwrap_or_default(),
+            received_target: target,
+            target: target.into(),
+        }
+    }
 }

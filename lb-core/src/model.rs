@@ -17,7 +17,7 @@ pub use client_auth::{ClientAuth, ClientAuthTable};
 pub use host::{HostPattern, InvalidHost};
 pub use origin::{Kind, ObjectRef, Origin};
 pub use policy::{Balance, HashKey, Policy, Retry};
-pub use route::{InvalidPath, PathMatch, Route, RouteId};
+pub use route::{Expression, InvalidPath, PathMatch, Route, RouteId};
 pub use service::{Endpoint, Service, ServiceId, ServiceKey};
 pub use upstream::{Authorities, ProxyProtocol, Upstream, UpstreamTls};
 

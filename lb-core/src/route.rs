@@ -172,7 +172,7 @@ impl Builder {
         }
         let mut hosts = HostIndex::default();
         for (pattern, mut host) in self.hosts {
-            host.paths.seal(|id| self.routes[id.0 as usize].path.text().len());
+            host.paths.seal(|id| self.routes[id.0 as usize].path.text());
             hosts.insert(&pattern, host);
         }
         RouteTable { routes: self.routes, hosts, default: self.default }
@@ -199,8 +199,9 @@ pub fn plain_route(host: HostPattern, path: PathMatch, origin: Origin, target: T
         path,
         origin,
         target,
-        filters: Vec::new(),
+        filters: Arc::default(),
         upstream: Arc::default(),
+        upstream_in_clear: None,
         policy: Arc::default(),
         class: class::classify(Facts::default()),
     }

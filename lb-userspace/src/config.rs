@@ -3,6 +3,7 @@
 //! Goes in: what [`crate::cli`] read. Comes out: a [`Config`] that later code need not doubt.
 
 use ipnet::IpNet;
+use lb_core::model::Policy;
 use serde::Serialize;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -106,6 +107,16 @@ pub enum AccessLogFormat {
     Off,
 }
 
+/// What paths mean where the Ingress specification and ingress-nginx differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum ClassMode {
+    /// What the specification says; expressions are the business of the Ingress that asks for them.
+    Spec,
+    /// What ingress-nginx does.
+    Nginx,
+}
+
 /// How objects are read and which of them are ours.
 #[derive(Debug, Clone, Serialize)]
 pub struct Objects {
@@ -115,6 +126,10 @@ pub struct Objects {
     pub ingress_classes: Vec<String>,
     /// Serve Ingresses that name no class.
     pub without_class: bool,
+    /// What paths mean, where no IngressClass says it.
+    pub class_mode: ClassMode,
+    /// What a route has where its annotations do not say otherwise.
+    pub defaults: Policy,
     /// Name of the node this agent runs on; chooses endpoints by topology.
     pub node: Option<String>,
     /// Zone of that node; read from its Node object when empty.
@@ -133,6 +148,8 @@ impl Default for Objects {
             controller_class: "sluice.dev/ingress".to_owned(),
             ingress_classes: vec!["sluice".to_owned()],
             without_class: true,
+            class_mode: ClassMode::Spec,
+            defaults: Policy::default(),
             node: None,
             zone: None,
             file_bytes_max: 16 * 1024 * 1024,

@@ -20,6 +20,7 @@ use source::directory::Directory;
 use std::path::Path;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use store::Store;
+use translate::Translator;
 
 /// What a state of the configuration means.
 #[derive(Debug)]
@@ -39,7 +40,7 @@ pub struct Translated {
 pub fn load_directory(dir: &Path, objects: &config::Objects) -> Result<Translated, SourceError> {
     let mut directory = Directory::open(dir, objects)?;
     directory.scan(Instant::now(), &mut |_| false);
-    Ok(translated(directory.store(), directory.problems(), objects))
+    Ok(translated(&mut Translator::default(), directory.store(), directory.problems(), objects))
 }
 
 /// Reads a directory whole, calls `sink` once, then watches on a thread of its own and calls `sink` after each change
@@ -53,15 +54,21 @@ pub fn watch_directory(
     mut sink: impl FnMut(Translated) + Send + 'static,
 ) -> Result<Watch, SourceError> {
     let limits = objects.clone();
+    let mut translator = Translator::default();
     source::directory::watch::start(dir, objects, move |store, problems| {
-        let translated = translated(store, problems, &limits);
+        let translated = translated(&mut translator, store, problems, &limits);
         sink(translated);
         store.certificates_change_at_s(now_s())
     })
 }
 
-fn translated(store: &Store, mut problems: Vec<Problem>, objects: &config::Objects) -> Translated {
-    let (snapshot, more) = translate::translate(store, objects, now_s());
+fn translated(
+    translator: &mut Translator,
+    store: &Store,
+    mut problems: Vec<Problem>,
+    objects: &config::Objects,
+) -> Translated {
+    let (snapshot, more) = translator.translate(store, objects, now_s());
     problems.extend(more);
     translate::report::sort(&mut problems);
     Translated { snapshot, problems, objects: store.len() }
@@ -85,7 +92,7 @@ mod tests {
     const FIRST: &str = include_str!("../../tests/data/translate/first-served.yaml");
 
     fn endpoints(translated: &Translated) -> usize {
-        let question = Question { secure: false, authority: "localhost:8080", target: "/cart/items?x=1" };
+        let question = Question { secure: false, authority: "localhost:8080", target: "/cart/items?x=1", client: None };
         explain(&translated.snapshot, question).endpoints.len()
     }
 

@@ -1,17 +1,18 @@
 //! Translation cases as data: each `tests/data/translate/NAME.yaml` is translated, and what comes out is compared with
 //! `NAME.expected`.
 //!
-//! A first line `# settings: key=value …` sets `node`, `zone`, `without_class` or `now_s`. Certificates are made for each
+//! A first line `# settings: key=value …` sets `node`, `zone`, `without_class`, `class_mode`, `body_bytes_max` or `now_s`. Certificates are made for each
 //! run: `@@CERT name…@@` and `@@KEY@@` in a manifest stand for a new certificate of these names and its key, in base64
 //! (`@@EXPIRED …@@`, `@@FUTURE …@@` for one of another time). `SLUICE_BLESS=1` writes the expectations anew; review them.
 
 use lb_core::Problem;
 use lb_core::model::route::Target;
-use lb_core::model::{Route, Snapshot};
-use lb_userspace::config::Objects;
+use lb_core::model::{Policy, Route, Snapshot, Upstream};
+use lb_userspace::config::{ClassMode, Objects};
 use lb_userspace::control::source::manifest;
 use lb_userspace::control::store::Store;
 use lb_userspace::control::translate::translate;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -62,6 +63,8 @@ fn settings(line: &str) -> (Objects, i64) {
             "node" => objects.node = Some(value.to_owned()),
             "zone" => objects.zone = Some(value.to_owned()),
             "without_class" => objects.without_class = value.parse().expect("true or false"),
+            "class_mode" => objects.class_mode = if value == "nginx" { ClassMode::Nginx } else { ClassMode::Spec },
+            "body_bytes_max" => objects.defaults.body_bytes_max = Some(value.parse().expect("bytes")),
             "now_s" => now_s = value.parse().expect("seconds"),
             other => panic!("no setting {other}"),
         }
@@ -109,6 +112,7 @@ fn render<'a>(snapshot: &Snapshot, problems: impl Iterator<Item = &'a Problem>) 
             Target::Unavailable(why) => format!("503 ({why})"),
         };
         let _ = writeln!(out, "route {} {} -> {to}{} [{}]", route.host, route.path, filters(route), route.origin);
+        out.push_str(&manners(route));
     }
     for service in &snapshot.services {
         let _ = writeln!(out, "service {} note={:?}", service.key, service.note);
@@ -120,6 +124,12 @@ fn render<'a>(snapshot: &Snapshot, problems: impl Iterator<Item = &'a Problem>) 
     for (host, certificate) in snapshot.certificates.entries() {
         let _ = writeln!(out, "certificate {host} <- {} {:?}", certificate.source, certificate.names);
     }
+    let hosts: BTreeSet<_> = snapshot.routes.iter().map(|(_, route)| &route.host).collect();
+    for host in hosts {
+        if let Some(auth) = snapshot.client_auth.get(host) {
+            let _ = writeln!(out, "client certificate of {host}: {auth}");
+        }
+    }
     for problem in problems {
         let _ = writeln!(out, "{:?} {problem}", problem.severity);
     }
@@ -130,6 +140,29 @@ fn filters(route: &Route) -> String {
     route.filters.iter().fold(String::new(), |text, filter| {
         format!("{text} | {}", serde_json::to_string(filter).expect("a filter can be shown"))
     })
+}
+
+/// How endpoints are spoken to, and limits; nothing where both are the defaults.
+fn manners(route: &Route) -> String {
+    let mut out = String::new();
+    let shown = |upstream: &Upstream| {
+        let tls = upstream.tls.as_ref();
+        let name = if tls.is_some_and(|tls| tls.send_name) { ", name sent" } else { "" };
+        let own = tls.and_then(|tls| tls.certificate.as_ref()).map(|c| format!(", shows {}", c.source));
+        format!("{upstream}{name}{}", own.unwrap_or_default())
+    };
+    if *route.upstream != Upstream::default() {
+        let _ = writeln!(out, "  speaks {}", shown(&route.upstream));
+    }
+    if let Some(upstream) = &route.upstream_in_clear {
+        let _ = writeln!(out, "  speaks {} for clients in the clear", shown(upstream));
+    }
+    let value = |policy: &Policy| serde_json::to_value(policy).expect("a policy can be shown");
+    let (own, default) = (value(&route.policy), value(&Policy::default()));
+    for (name, field) in own.as_object().expect("fields").iter().filter(|(name, field)| default[name] != **field) {
+        let _ = writeln!(out, "  {name} {field}");
+    }
+    out
 }
 
 /// RFC 4648 section 4.

@@ -6,14 +6,14 @@ use serde::Serialize;
 use std::borrow::Cow;
 
 /// A parsed target.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct RewriteTarget {
     text: String,
     #[serde(skip)]
     pieces: Vec<Piece>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Piece {
     Text(String),
     Group(usize),
@@ -60,6 +60,12 @@ impl RewriteTarget {
         self.pieces.iter().map(|p| if let Piece::Group(n) = p { *n } else { 0 }).max().unwrap_or(0)
     }
 
+    /// The value of the annotation.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     pub(super) fn apply(&self, rule: &PathMatch, request: &mut Request<'_>) -> Verdict {
         if rule.text() == self.text {
             return Verdict::Continue;
@@ -78,7 +84,7 @@ impl RewriteTarget {
 
     fn expand(&self, rule: &PathMatch, path: &str) -> String {
         let captures = match rule {
-            PathMatch::Regex(_, regex) if self.group_max() > 0 => regex.captures(path),
+            PathMatch::Regex(expression) if self.group_max() > 0 => expression.regex().captures(path),
             _ => None,
         };
         let group = |n: usize| captures.as_ref().and_then(|c| c.get(n)).map_or("", |m| m.as_str());
@@ -119,19 +125,12 @@ fn pieces(text: &str) -> Vec<Piece> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::request;
     use super::*;
 
     fn check(rule: &str, target: &str, received: &str, want: &str) {
         let filter = RewriteTarget::parse(target).expect("valid target");
-        let path = received.split('?').next().unwrap_or_default();
-        let mut request = Request {
-            secure: false,
-            certificate: false,
-            host: "foo.com",
-            path,
-            received_target: received,
-            target: received.into(),
-        };
+        let mut request = request(received);
         assert_eq!(filter.apply(&PathMatch::regex(rule).expect("valid path"), &mut request), Verdict::Continue);
         assert_eq!(request.target, want, "{rule} {target} {received}");
     }

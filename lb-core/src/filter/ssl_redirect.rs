@@ -7,7 +7,7 @@ use serde::Serialize;
 const ACME_PREFIX: &str = "/.well-known/acme-challenge";
 
 /// Settings of the redirect.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct SslRedirect {
     /// Redirect even when no certificate is configured for the host (TLS ends before us).
     pub force: bool,
@@ -32,12 +32,11 @@ impl SslRedirect {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::request;
     use super::*;
 
     fn check(filter: &SslRedirect, secure: bool, certificate: bool, target: &str, want: Option<&str>) {
-        let path = target.split('?').next().unwrap_or_default();
-        let request =
-            Request { secure, certificate, host: "foo.com", path, received_target: target, target: target.into() };
+        let request = Request { secure, certificate, ..request(target) };
         let got = match filter.apply(&request) {
             Verdict::Continue => None,
             Verdict::Answer(answer) => {

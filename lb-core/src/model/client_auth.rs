@@ -4,6 +4,7 @@ use super::host::{self, HostPattern};
 use super::upstream::Authorities;
 use serde::Serialize;
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
 /// What a host asks of its clients.
@@ -34,6 +35,16 @@ impl ClientAuthTable {
         *map.entry(name.clone()).or_insert_with(|| auth.clone()) == *auth
     }
 
+    /// What this very pattern asks.
+    #[must_use]
+    pub fn get(&self, pattern: &HostPattern) -> Option<&Arc<ClientAuth>> {
+        match pattern {
+            HostPattern::Exact(name) => self.exact.get(name),
+            HostPattern::Wildcard(suffix) => self.wildcard.get(suffix),
+            HostPattern::Any => None,
+        }
+    }
+
     /// What a host in normal form (see [`host::normalize`]) asks.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<&Arc<ClientAuth>> {
@@ -49,5 +60,20 @@ impl ClientAuthTable {
     /// Everything that hosts ask, in no order.
     pub fn values(&self) -> impl Iterator<Item = &Arc<ClientAuth>> {
         self.exact.values().chain(self.wildcard.values())
+    }
+}
+
+impl ClientAuth {
+    /// Whether a client that meets this requirement meets `other` too.
+    #[must_use]
+    pub fn is_at_least(&self, other: &Self) -> bool {
+        self.authorities == other.authorities && self.required >= other.required
+    }
+}
+
+impl fmt::Display for ClientAuth {
+    /// `required, from Secret shop/ca`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, from {}", if self.required { "required" } else { "optional" }, self.authorities.source)
     }
 }

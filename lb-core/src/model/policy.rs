@@ -1,10 +1,11 @@
 //! What a route asks for beyond matching: limits in time and size, balancing, retries. Each has a default that is finite.
 
 use serde::Serialize;
+use std::fmt;
 use std::sync::Arc;
 
 /// Limits and manners of one route. Times are milliseconds, sizes bytes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct Policy {
     /// Until the TCP (and TLS) connection to the endpoint stands; then the next endpoint, and at last 504.
     pub connect_ms_max: u32,
@@ -23,7 +24,7 @@ pub struct Policy {
 }
 
 /// Which endpoint takes the next request.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Balance {
     /// One after the other.
@@ -39,7 +40,7 @@ pub enum Balance {
 }
 
 /// What of a request is hashed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HashKey {
     /// Address of the client.
@@ -56,7 +57,7 @@ pub enum HashKey {
 
 /// What is tried again, at another endpoint. A refused connection, and one that ends before any byte of the request
 /// was taken, always are.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct Retry {
     /// Endpoints that are tried for one request; 1 tries none again.
     pub tries_max: u8,
@@ -86,5 +87,29 @@ impl Default for Retry {
     /// Three endpoints, as ingress-nginx; nothing that an endpoint may have acted on.
     fn default() -> Self {
         Self { tries_max: 3, idempotent: false, non_idempotent: false }
+    }
+}
+
+impl fmt::Display for Balance {
+    /// `round-robin`, or `hash of cookie session`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::RoundRobin => f.write_str("round-robin"),
+            Self::LeastRequests => f.write_str("least-requests"),
+            Self::PeakEwma => f.write_str("ewma"),
+            Self::Hash(key) => write!(f, "hash of {key}"),
+        }
+    }
+}
+
+impl fmt::Display for HashKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Client => f.write_str("client"),
+            Self::Target => f.write_str("target"),
+            Self::Host => f.write_str("host"),
+            Self::Header(name) => write!(f, "header {name}"),
+            Self::Cookie(name) => write!(f, "cookie {name}"),
+        }
     }
 }

@@ -3,6 +3,7 @@
 use super::certificate::Certificate;
 use super::origin::ObjectRef;
 use serde::Serialize;
+use std::fmt;
 use std::sync::Arc;
 
 /// How endpoints are spoken to. Connections are shared only between routes that say the same.
@@ -60,8 +61,33 @@ pub struct Authorities {
     pub certificates: Vec<Vec<u8>>,
 }
 
-impl std::fmt::Debug for Authorities {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Upstream {
+    /// `HTTP/2 over TLS (verified by Secret shop/ca, as api.shop), behind PROXY v2`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.protocol {
+            Protocol::Http1 => "HTTP/1.1",
+            Protocol::Http2 => "HTTP/2",
+        })?;
+        if let Some(tls) = &self.tls {
+            match &tls.authorities {
+                Some(authorities) => write!(f, " over TLS (verified by {}", authorities.source)?,
+                None => f.write_str(" over TLS (not verified")?,
+            }
+            if let Some(name) = &tls.name {
+                write!(f, ", as {name}")?;
+            }
+            f.write_str(")")?;
+        }
+        match self.proxy_protocol {
+            Some(ProxyProtocol::V1) => f.write_str(", behind PROXY v1"),
+            Some(ProxyProtocol::V2) => f.write_str(", behind PROXY v2"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Authorities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Authorities({}, {})", self.source, self.certificates.len())
     }
 }

@@ -39,8 +39,8 @@ impl PathIndex {
     pub fn insert(&mut self, path: &PathMatch, id: RouteId) -> Inserted {
         let slot = match path {
             PathMatch::Exact(text) => return put(&mut self.exact, rule_form(text).as_ref().into(), id),
-            PathMatch::Regex(text, _) => {
-                let outcome = put(&mut self.regex_texts, (**text).into(), id);
+            PathMatch::Regex(expression) => {
+                let outcome = put(&mut self.regex_texts, expression.text().into(), id);
                 if outcome == Inserted::New {
                     self.regex.push(id);
                 }
@@ -63,9 +63,12 @@ impl PathIndex {
         }
     }
 
-    /// Orders the expressions by descending length; equal ones stay in the order of insertion.
-    pub fn seal(&mut self, text_len: impl Fn(RouteId) -> usize) {
-        self.regex.sort_by_key(|id| std::cmp::Reverse(text_len(*id)));
+    /// Orders the expressions by descending length; those of one length by descending text, as ingress-nginx does.
+    pub fn seal<'a>(&mut self, text: impl Fn(RouteId) -> &'a str) {
+        self.regex.sort_by(|a, b| {
+            let (a, b) = (text(*a), text(*b));
+            b.len().cmp(&a.len()).then_with(|| b.cmp(a))
+        });
     }
 
     /// The winner for a request path in normal form: an equal Exact path, else the longest of Prefix and expression.
@@ -80,11 +83,11 @@ impl PathIndex {
         }
         let prefix_len = prefix.map_or(0, |id| rule(id).text().len());
         for id in &self.regex {
-            let PathMatch::Regex(text, regex) = rule(*id) else { continue };
-            if text.len() < prefix_len {
+            let PathMatch::Regex(expression) = rule(*id) else { continue };
+            if expression.text().len() < prefix_len {
                 break;
             }
-            if regex.is_match(path) {
+            if expression.regex().is_match(path) {
                 return Some(*id);
             }
         }

@@ -20,7 +20,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use lb_core::explain::{self, Question};
 use serde::Serialize;
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -160,12 +160,12 @@ fn answer(request: &Request<Incoming>, inspect: &Arc<dyn Inspect>) -> Response<F
         "/v1/certs" => json(&view::certificates(&published.snapshot)),
         "/v1/listeners" => json(&inspect.listeners()),
         "/v1/problems" => json(&*inspect.problems()),
-        "/v1/explain" => match request.uri().query().and_then(explained_url) {
-            Some(url) => match parse_url(&url) {
-                Some(question) => json(&explain::explain(&published.snapshot, question)),
+        "/v1/explain" => match request.uri().query().and_then(explained) {
+            Some((client, url)) => match parse_url(&url) {
+                Some(question) => json(&explain::explain(&published.snapshot, Question { client, ..question })),
                 None => text(StatusCode::BAD_REQUEST, "url must be http://host[:port]/path or https://…\n"),
             },
-            None => text(StatusCode::BAD_REQUEST, "the query must be url=…, with % escapes\n"),
+            None => text(StatusCode::BAD_REQUEST, "the query must be [client=ADDRESS&]url=…, with % escapes\n"),
         },
         _ => text(StatusCode::NOT_FOUND, "no such page; see docs/operate.md\n"),
     }
@@ -186,11 +186,19 @@ pub fn parse_url(url: &str) -> Option<Question<'_>> {
         return None;
     }
     let target = if target.is_empty() { "/" } else { target };
-    target.starts_with('/').then_some(Question { secure, authority, target })
+    target.starts_with('/').then_some(Question { secure, authority, target, client: None })
 }
 
-fn explained_url(query: &str) -> Option<String> {
-    let encoded = query.strip_prefix("url=")?;
+/// The query of an explanation: the client, if it is named, and then the URL, which is all the rest.
+fn explained(query: &str) -> Option<(Option<IpAddr>, String)> {
+    let (client, rest) = match query.strip_prefix("client=") {
+        Some(named) => named.split_once('&').and_then(|(client, rest)| Some((Some(client.parse().ok()?), rest)))?,
+        None => (None, query),
+    };
+    Some((client, unescape(rest.strip_prefix("url=")?)?))
+}
+
+fn unescape(encoded: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(encoded.len());
     let mut rest = encoded.as_bytes();
     while let Some((first, tail)) = rest.split_first() {
@@ -245,10 +253,17 @@ mod tests {
 
     #[test]
     fn queries() {
-        assert_eq!(explained_url("url=http%3A%2F%2Fa%2Fb").as_deref(), Some("http://a/b"));
-        assert_eq!(explained_url("url=%"), None);
-        assert_eq!(explained_url("url=%+1"), None);
-        assert_eq!(explained_url("url=%ff"), None);
-        assert_eq!(explained_url("other=1"), None);
+        let check = |query: &str, want: Option<(Option<[u8; 4]>, &str)>| {
+            let want = want.map(|(client, url)| (client.map(IpAddr::from), url.to_owned()));
+            assert_eq!(explained(query), want, "{query}");
+        };
+        check("url=http%3A%2F%2Fa%2Fb", Some((None, "http://a/b")));
+        check("client=192.0.2.1&url=http://a/?b&c", Some((Some([192, 0, 2, 1]), "http://a/?b&c")));
+        check("client=nobody&url=http://a/", None);
+        check("client=192.0.2.1", None);
+        check("url=%", None);
+        check("url=%+1", None);
+        check("url=%ff", None);
+        check("other=1", None);
     }
 }

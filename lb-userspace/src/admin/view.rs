@@ -20,7 +20,11 @@ pub struct RouteView<'a> {
     pub endpoints: usize,
     pub unavailable: Option<&'a str>,
     pub filters: &'a [Filter],
+    pub upstream: String,
+    pub upstream_in_clear: Option<String>,
+    pub balance: String,
     pub policy: &'a Policy,
+    pub client_certificate: Option<String>,
     pub class: Classified,
     pub class_reason: String,
 }
@@ -97,7 +101,11 @@ fn route_row<'a>(snapshot: &'a Snapshot, route: &'a Route) -> RouteView<'a> {
         endpoints: service.map_or(0, |s| s.endpoints.len()),
         unavailable,
         filters: &route.filters,
+        upstream: route.upstream.to_string(),
+        upstream_in_clear: route.upstream_in_clear.as_ref().map(ToString::to_string),
+        balance: route.policy.balance.to_string(),
         policy: &route.policy,
+        client_certificate: snapshot.client_auth.get(&route.host).map(ToString::to_string),
         class: route.class,
         class_reason: route.class.reason.to_string(),
     }

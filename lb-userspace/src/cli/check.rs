@@ -3,12 +3,14 @@
 use super::table::table;
 use super::{AgentArgs, EXIT_USAGE, Output, OutputArgs};
 use crate::admin::{client, server};
-use crate::config::Objects;
+use crate::config::{ClassMode, Objects};
 use crate::control::{self, Translated};
 use anyhow::Context;
 use clap::Args;
+use lb_core::explain::{self, Question};
 use lb_core::problem::Severity;
 use serde_json::{Value, json};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -17,6 +19,8 @@ use std::process::ExitCode;
 pub struct CheckArgs {
     /// Directory of manifests.
     directory: PathBuf,
+    #[command(flatten)]
+    objects: ObjectArgs,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -31,10 +35,29 @@ pub struct ExplainArgs {
     /// Explain from this directory of manifests instead of asking a running agent.
     #[arg(long)]
     directory: Option<PathBuf>,
+    /// Address of the client. Default: one that may come at all.
+    #[arg(long, value_name = "ADDR")]
+    client: Option<IpAddr>,
+    #[command(flatten)]
+    objects: ObjectArgs,
     #[command(flatten)]
     output: OutputArgs,
     #[command(flatten)]
     agent: AgentArgs,
+}
+
+/// How the objects of a directory are read; `sluice run` has the same.
+#[derive(Debug, Args)]
+struct ObjectArgs {
+    /// What paths mean where no IngressClass says it with the annotation sluice.dev/mode.
+    #[arg(long, env = "SLUICE_CLASS_MODE", value_enum, default_value_t = ClassMode::Spec)]
+    class_mode: ClassMode,
+}
+
+impl ObjectArgs {
+    fn objects(&self) -> Objects {
+        Objects { class_mode: self.class_mode, ..Objects::default() }
+    }
 }
 
 /// Lists every fault and note of a directory.
@@ -42,7 +65,7 @@ pub struct ExplainArgs {
 /// # Errors
 /// When the directory cannot be read.
 pub fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
-    let read = control::load_directory(&args.directory, &Objects::default())?;
+    let read = control::load_directory(&args.directory, &args.objects.objects())?;
     let faults = read.problems.iter().filter(|p| p.severity == Severity::Fault).count();
     if args.output.output == Output::Json {
         println!("{}", serde_json::to_string_pretty(&summary(&read, faults))?);
@@ -68,11 +91,13 @@ pub fn explain(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     };
     let answer: Value = match &args.directory {
         Some(directory) => {
-            let read = control::load_directory(directory, &Objects::default())?;
-            serde_json::to_value(lb_core::explain::explain(&read.snapshot, question))?
+            let read = control::load_directory(directory, &args.objects.objects())?;
+            let question = Question { client: args.client, ..question };
+            serde_json::to_value(explain::explain(&read.snapshot, question))?
         }
         None => {
-            let path = format!("/v1/explain?url={}", client::escape(&args.url));
+            let client = args.client.map(|address| format!("client={address}&")).unwrap_or_default();
+            let path = format!("/v1/explain?{client}url={}", client::escape(&args.url));
             let body = client::ask(&args.agent.socket(), &path)?;
             serde_json::from_str(&body).context("the agent's answer is not JSON: is it of another version?")?
         }
@@ -114,6 +139,10 @@ fn explanation(method: &str, url: &str, answer: &Value) -> String {
     row("filters", Some(filters.join(", ")));
     row("sent as", text("upstream_target").map(|t| format!("{method} {t}")));
     row("service", text("service"));
+    row("speaks", text("upstream"));
+    row("balance", text("balance"));
+    row("limits", limits(&answer["policy"]));
+    row("retries", retries(&answer["policy"]["retry"]));
     for endpoint in answer["endpoints"].as_array().into_iter().flatten() {
         let pod = endpoint["pod"].as_str().map(|p| format!(" ({p})")).unwrap_or_default();
         row("endpoint", endpoint["address"].as_str().map(|a| format!("{a}{pod}")));
@@ -122,5 +151,30 @@ fn explanation(method: &str, url: &str, answer: &Value) -> String {
     let class = answer["class"]["class"].as_str();
     row("class", class.map(|c| format!("{c}: {}", text("class_reason").unwrap_or_default())));
     row("certificate", Some(text("certificate").unwrap_or_else(|| "the default one".to_owned())));
+    row("client certificate", text("client_certificate"));
     table(&[method, url], &rows)
+}
+
+/// Limits of a route in seconds and bytes; `None` where there is no policy.
+fn limits(policy: &Value) -> Option<String> {
+    let seconds = |field: &str| policy[field].as_u64().map(|ms| format!("{} s", ms as f64 / 1e3));
+    let body = policy["body_bytes_max"].as_u64().map_or("unlimited".to_owned(), |bytes| format!("{bytes} bytes"));
+    Some(format!(
+        "body {body}; connect {}, read {}, send {}, in all {}",
+        seconds("connect_ms_max")?,
+        seconds("read_idle_ms_max")?,
+        seconds("send_idle_ms_max")?,
+        seconds("total_ms_max")?
+    ))
+}
+
+/// What is tried again, in words.
+fn retries(retry: &Value) -> Option<String> {
+    let tries = retry["tries_max"].as_u64()?;
+    let what = match (retry["idempotent"] == true, retry["non_idempotent"] == true) {
+        (_, true) => "whatever the method",
+        (true, false) => "once taken, if the method is idempotent",
+        (false, false) => "as long as no byte was taken",
+    };
+    Some(if tries < 2 { "none".to_owned() } else { format!("on up to {tries} endpoints, {what}") })
 }

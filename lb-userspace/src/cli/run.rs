@@ -1,7 +1,7 @@
 //! `sluice run`: arguments become a valid [`Config`] before a socket is opened; every fault is listed, exit code 64.
 
 use super::{EXIT_USAGE, PIN_DIR, RUN_DIR};
-use crate::config::{AccessLogFormat, Config, Limits, Objects, SteeringMode, Tls};
+use crate::config::{AccessLogFormat, ClassMode, Config, Limits, Objects, SteeringMode, Tls};
 use clap::{ArgAction, Args, ValueEnum};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroUsize;
@@ -60,6 +60,9 @@ pub struct RunArgs {
     /// Serve Ingresses that name no class. True for a directory: nobody else reads it.
     #[arg(long, action = ArgAction::Set, default_value_t = true)]
     watch_ingress_without_class: bool,
+    /// What paths mean where no IngressClass says it with the annotation sluice.dev/mode.
+    #[arg(long, env = "SLUICE_CLASS_MODE", value_enum, default_value_t = ClassMode::Spec)]
+    class_mode: ClassMode,
     /// Name of this node, for endpoints that prefer a node.
     #[arg(long, env = "SLUICE_NODE_NAME")]
     node_name: Option<String>,
@@ -152,6 +155,7 @@ impl RunArgs {
             controller_class: self.controller_class.clone(),
             ingress_classes: self.ingress_class.clone(),
             without_class: self.watch_ingress_without_class,
+            class_mode: self.class_mode,
             node: self.node_name.clone(),
             zone: self.zone.clone(),
             ..Objects::default()

@@ -49,9 +49,11 @@ impl Noun {
 
     fn text(self, value: &Value) -> String {
         match self {
-            Self::Routes => {
-                rows(value, &["HOST", "PATH", "INGRESS", "RULE", "BACKEND", "FILTERS", "CLASS", "WHY"], route)
-            }
+            Self::Routes => rows(
+                value,
+                &["HOST", "PATH", "INGRESS", "RULE", "BACKEND", "SPEAKS", "BALANCE", "FILTERS", "CLASS", "WHY"],
+                route,
+            ),
             Self::Backends => backends(value),
             Self::Certs => rows(value, &["SERVER NAME", "SECRET", "NOT AFTER", "FINGERPRINT"], |c| {
                 vec![cell(&c["server_name"]), cell(&c["secret"]), cell(&c["not_after"]), cell(&c["fingerprint"])]
@@ -84,6 +86,8 @@ fn route(r: &Value) -> Vec<String> {
         cell(&r["ingress"]),
         cell(&r["rule"]),
         backend,
+        cell(&r["upstream"]),
+        cell(&r["balance"]),
         if filters.is_empty() { "-".to_owned() } else { filters.join(",") },
         cell(&r["class"]["class"]),
         cell(&r["class_reason"]),

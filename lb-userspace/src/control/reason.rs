@@ -99,6 +99,18 @@ reasons! {
     OBSOLETE_ANNOTATION = "ObsoleteAnnotation";
     /// An annotation that nobody knows.
     UNKNOWN_ANNOTATION = "UnknownAnnotation";
+    /// An annotation that does nothing beside the others.
+    USELESS_ANNOTATION = "UselessAnnotation";
+    /// A protocol that is known and not spoken: the Ingress answers 503.
+    PROTOCOL_UNSUPPORTED = "ProtocolUnsupported";
+    /// Verification is asked for, and no authority is named: the Ingress answers 503.
+    AUTHORITY_MISSING = "AuthorityMissing";
+    /// A Secret of another namespace: the Ingress answers 503.
+    OTHER_NAMESPACE = "OtherNamespace";
+    /// A host asks for other client certificates than an Ingress wants: its paths answer 503.
+    CLIENT_AUTH_CONFLICT = "ClientAuthConflict";
+    /// A mode of a class that does not exist.
+    INVALID_CLASS_MODE = "InvalidClassMode";
     /// `rewrite-target` names a group that the path does not have.
     REWRITE_GROUP_MISSING = "RewriteGroupMissing";
     /// More Problems of one object than are listed.

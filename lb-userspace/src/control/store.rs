@@ -6,12 +6,12 @@
 
 use super::object::Object;
 use super::reason;
-use super::translate::tls::{self, Parsed};
+use super::translate::tls::{self, InvalidSecret, Parsed};
 use k8s_openapi::api::core::v1::{Endpoints, Node, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use lb_core::Problem;
-use lb_core::model::{Kind, ObjectRef};
+use lb_core::model::{Authorities, Kind, ObjectRef};
 use lb_core::problem::{Place, Severity};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
@@ -33,14 +33,36 @@ pub struct Stored {
     pub object: Object,
     /// Where it was read; `None` when it came from an API.
     pub place: Option<Place>,
+    /// What was made of a Secret so far; absent for other kinds.
+    contents: Option<Box<Contents>>,
+}
+
+/// What a Secret holds, each part parsed when it is first asked for.
+#[derive(Debug, Default)]
+struct Contents {
     certificate: OnceLock<Parsed>,
+    authorities: OnceLock<Result<Arc<Authorities>, InvalidSecret>>,
+}
+
+impl Stored {
+    fn new(object: Object, place: Option<Place>) -> Self {
+        let contents = matches!(object, Object::Secret(_)).then(Box::default);
+        Self { object, place, contents }
+    }
+
+    fn secret(&self) -> Option<(&Secret, &Contents)> {
+        match (&self.object, &self.contents) {
+            (Object::Secret(secret), Some(contents)) => Some((secret, contents)),
+            _ => None,
+        }
+    }
 }
 
 impl Store {
     /// Adds or replaces an object that an API owns.
     pub fn upsert(&mut self, object: Object) {
         self.remove(&object.key());
-        self.claim(Stored { object, place: None, certificate: OnceLock::new() });
+        self.claim(Stored::new(object, None));
     }
 
     /// Takes out the object that an API owns under this name. What files claim stays.
@@ -56,8 +78,7 @@ impl Store {
         let mut keys = Vec::new();
         for (object, line) in entries {
             keys.push(object.key());
-            let place = Some(Place { file: file.clone(), line });
-            self.claim(Stored { object, place, certificate: OnceLock::new() });
+            self.claim(Stored::new(object, Some(Place { file: file.clone(), line })));
         }
         if !keys.is_empty() {
             self.files.insert(file.clone(), keys);
@@ -130,16 +151,22 @@ impl Store {
     /// The certificate in a Secret, parsed when it is first asked for; `None` when there is no such Secret.
     #[must_use]
     pub fn certificate(&self, key: &ObjectRef) -> Option<&Parsed> {
-        let stored = self.get(key)?;
-        let Object::Secret(secret) = &stored.object else { return None };
-        let secret: &Secret = secret;
-        Some(stored.certificate.get_or_init(|| tls::parse(key, secret)))
+        let (secret, contents) = self.get(key)?.secret()?;
+        Some(contents.certificate.get_or_init(|| tls::parse(key, secret)))
+    }
+
+    /// The certificate authorities in a Secret, parsed when they are first asked for; `None` when there is no such Secret.
+    #[must_use]
+    pub fn authorities(&self, key: &ObjectRef) -> Option<&Result<Arc<Authorities>, InvalidSecret>> {
+        let (secret, contents) = self.get(key)?.secret()?;
+        Some(contents.authorities.get_or_init(|| tls::parse_authorities(key, secret)))
     }
 
     /// When the next certificate that was asked for begins or ceases to be valid, seconds since 1970.
     #[must_use]
     pub fn certificates_change_at_s(&self, now_s: i64) -> Option<i64> {
-        let parsed = self.all(Kind::Secret).filter_map(|(_, stored)| stored.certificate.get()?.as_ref().ok());
+        let parsed =
+            self.all(Kind::Secret).filter_map(|(_, stored)| stored.secret()?.1.certificate.get()?.as_ref().ok());
         let changes = parsed.flat_map(|c| [c.not_before_s, c.not_after_s.saturating_add(1)]);
         changes.filter(|at| *at > now_s).min()
     }

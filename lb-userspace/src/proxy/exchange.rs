@@ -171,6 +171,7 @@ fn plan(conn: &Connection, request: &Request<'_, '_>, scratch: &mut Scratch, rec
     };
     record.routed(route);
     let mut view = filter::Request {
+        client: conn.facts.peer.ip().to_canonical(),
         secure: conn.facts.secure,
         certificate: published.snapshot.certificates.find(&host).is_some(),
         host: &host,

@@ -1,19 +1,42 @@
 //! Annotations: what the owner of an Ingress asks for beside its rules.
 //!
-//! Goes in: the annotations of one Ingress. Comes out: [`Settings`]. An invalid value voids its annotation, never the
-//! Ingress. An annotation that keeps somebody out, and that this version cannot honour, closes the Ingress.
+//! Goes in: the annotations of one Ingress, and the Secrets that they name. Comes out: [`Settings`]. One file a family
+//! of annotations; [`FAMILIES`] lists them. An invalid value voids its annotation, never the Ingress. An annotation that
+//! keeps somebody out, and that cannot be honoured, closes the Ingress.
 
+mod balance;
+mod body_size;
+mod client_auth;
+mod protocol;
+mod proxy_protocol;
+mod reader;
+mod redirect;
+mod retry;
+mod rewrite;
+mod secret;
 mod snippet;
+mod source_range;
+mod ssl_redirect;
 pub mod table;
+mod timeout;
+#[cfg(test)]
+mod trial;
+mod upstream_tls;
+mod value;
 
-use super::super::reason;
+use super::super::store::Store;
 use super::report::Report;
+use super::shared::Shared;
+use lb_core::filter::Filter;
+use lb_core::filter::redirect::Redirect;
 use lb_core::filter::rewrite_target::RewriteTarget;
+use lb_core::filter::source_range::SourceRange;
 use lb_core::filter::ssl_redirect::SslRedirect;
-use lb_core::model::ObjectRef;
+use lb_core::model::upstream::Protocol;
+use lb_core::model::{ClientAuth, ObjectRef, Policy, ProxyProtocol, Upstream, UpstreamTls};
+use reader::Reader;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use table::Meaning;
 
 /// The prefix of ingress-nginx.
 pub const NGINX: &str = "nginx.ingress.kubernetes.io/";
@@ -21,15 +44,49 @@ pub const NGINX: &str = "nginx.ingress.kubernetes.io/";
 /// Our own prefix.
 pub const SLUICE: &str = "sluice.dev/";
 
+/// Annotations that are read together.
+struct Family {
+    /// Those of ingress-nginx without prefix, ours with it.
+    keys: &'static [&'static str],
+    /// Reads those that are given. Called only when one is.
+    read: fn(&Reader<'_, '_>, &mut Draft),
+}
+
+/// All that is supported, in the order in which it is read: later ones may look at what earlier ones understood.
+const FAMILIES: &[Family] = &[
+    source_range::FAMILY,
+    redirect::FAMILY,
+    ssl_redirect::FAMILY,
+    rewrite::FAMILY,
+    body_size::FAMILY,
+    timeout::FAMILY,
+    retry::FAMILY,
+    balance::FAMILY,
+    protocol::FAMILY,
+    upstream_tls::FAMILY,
+    proxy_protocol::FAMILY,
+    client_auth::FAMILY,
+];
+
 /// What the annotations of an Ingress ask for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// Plain HTTP is sent to HTTPS.
-    pub ssl_redirect: Option<SslRedirect>,
-    /// The backend sees another path.
-    pub rewrite_target: Option<RewriteTarget>,
+    /// What is done to requests of hosts with a certificate.
+    pub filters: Arc<[Filter]>,
+    /// The same without what needs one.
+    pub filters_uncertified: Arc<[Filter]>,
     /// Which paths are expressions.
     pub expressions: Expressions,
+    /// `use-regex` is on.
+    pub use_regex: bool,
+    /// How its endpoints are spoken to.
+    pub upstream: Arc<Upstream>,
+    /// The same for clients that came in the clear, where that is not the same.
+    pub upstream_in_clear: Option<Arc<Upstream>>,
+    /// Limits, balancing, retries.
+    pub policy: Arc<Policy>,
+    /// What its hosts ask of their clients.
+    pub client_auth: Option<Arc<ClientAuth>>,
     /// Its paths answer 503, for this reason.
     pub closed: Option<Arc<str>>,
     /// It is not served at all: what it stands for needs another Ingress beside it.
@@ -47,156 +104,82 @@ pub enum Expressions {
     All,
 }
 
-/// Reads the annotations of an Ingress.
-pub fn read(object: &ObjectRef, annotations: Option<&BTreeMap<String, String>>, report: &mut Report<'_>) -> Settings {
-    let mut reader = Reader { object, report, values: Values::default(), closed: Vec::new(), withdrawn: false };
-    for (key, value) in annotations.into_iter().flatten() {
-        if let Some(name) = key.strip_prefix(NGINX) {
-            reader.nginx(key, name, value);
-        } else if key.starts_with(SLUICE) {
-            reader.unknown(key);
-        }
+impl Settings {
+    /// The rewriting, if there is one.
+    #[must_use]
+    pub fn rewrite(&self) -> Option<&RewriteTarget> {
+        self.filters.iter().find_map(|f| if let Filter::RewriteTarget(rewrite) = f { Some(rewrite) } else { None })
     }
-    reader.finish()
 }
 
-/// Values of the annotations that are supported.
-#[derive(Debug, Default)]
-struct Values {
-    ssl_redirect: Option<bool>,
-    force_ssl_redirect: Option<bool>,
-    preserve_trailing_slash: Option<bool>,
-    use_regex: Option<bool>,
+/// Settings in the making.
+#[derive(Debug, Clone, Default)]
+struct Draft {
+    source_range: Option<SourceRange>,
+    redirect: Option<Redirect>,
+    ssl_redirect: Option<SslRedirect>,
     rewrite_target: Option<RewriteTarget>,
+    use_regex: bool,
+    protocol: Protocol,
+    tls: Option<UpstreamTls>,
+    /// TLS to endpoints is for clients that came through TLS.
+    tls_as_client: bool,
+    proxy_protocol: Option<ProxyProtocol>,
+    policy: Policy,
+    client_auth: Option<ClientAuth>,
 }
 
-struct Reader<'a, 'r> {
-    object: &'a ObjectRef,
-    report: &'a mut Report<'r>,
-    values: Values,
-    closed: Vec<&'static str>,
-    withdrawn: bool,
+/// Reads the annotations of an Ingress. `defaults` is what holds where they say nothing.
+pub fn read(
+    object: &ObjectRef,
+    annotations: Option<&BTreeMap<String, String>>,
+    store: &Store,
+    defaults: &Policy,
+    shared: &mut Shared,
+    report: &mut Report<'_>,
+) -> Settings {
+    let reader = Reader::of(object, annotations, store, report);
+    let ssl_redirect = Some(SslRedirect { force: false, preserve_trailing_slash: false });
+    let mut draft = Draft { ssl_redirect, policy: defaults.clone(), ..Draft::default() };
+    for family in FAMILIES {
+        if family.keys.iter().any(|key| reader.has(key)) {
+            (family.read)(&reader, &mut draft);
+        }
+    }
+    let (closed, withdrawn) = reader.finish();
+    draft.finish(closed, withdrawn, shared)
 }
 
-impl Reader<'_, '_> {
-    fn nginx(&mut self, key: &str, name: &str, value: &str) {
-        match table::meaning(name) {
-            Some((name, meaning)) => match meaning {
-                Meaning::Supported => self.supported(key, name, value),
-                Meaning::Refused { default, instead } if *default != Some(value) => self.refused(key, instead),
-                Meaning::Protects { off } if !value.is_empty() && *off != Some(value) => self.close(key, name),
-                Meaning::Snippet if snippet::protects(value) => self.close(key, name),
-                Meaning::Snippet => self.refused(key, "text for nginx is never run"),
-                Meaning::Protocol if !value.eq_ignore_ascii_case("HTTP") => self.close(key, name),
-                Meaning::Canary if value != "false" => self.withdraw(key),
-                // The value asks for what is done anyway.
-                Meaning::Refused { .. } | Meaning::Protects { .. } | Meaning::Protocol | Meaning::Canary => {}
-            },
-            None if table::is_obsolete(name) => {
-                let message = "ingress-nginx does not read this annotation (any more), and neither do we.";
-                let remedy = "Remove it.";
-                self.report.note(self.object, field(key), reason::OBSOLETE_ANNOTATION, message, remedy);
-            }
-            None => self.unknown(key),
-        }
-    }
-
-    fn supported(&mut self, key: &str, name: &str, value: &str) {
-        match name {
-            "ssl-redirect" => self.values.ssl_redirect = self.boolean(key, value),
-            "force-ssl-redirect" => self.values.force_ssl_redirect = self.boolean(key, value),
-            "preserve-trailing-slash" => self.values.preserve_trailing_slash = self.boolean(key, value),
-            "use-regex" => self.values.use_regex = self.boolean(key, value),
-            _ => match RewriteTarget::parse(value) {
-                Ok(target) => self.values.rewrite_target = Some(target),
-                Err(error) => {
-                    self.invalid(key, &error.to_string(), "Write an absolute path, with $1 to $9 for groups.");
-                }
-            },
-        }
-    }
-
-    fn boolean(&mut self, key: &str, value: &str) -> Option<bool> {
-        match value {
-            "true" => Some(true),
-            "false" => Some(false),
-            _ => {
-                self.invalid(
-                    key,
-                    &format!("{value:?} is neither \"true\" nor \"false\""),
-                    "Write \"true\" or \"false\".",
-                );
-                None
-            }
-        }
-    }
-
-    fn invalid(&mut self, key: &str, why: &str, remedy: &str) {
-        let message = format!("{}, so the annotation is void.", capitalised(why));
-        self.report.fault(self.object, field(key), reason::INVALID_ANNOTATION, message, remedy);
-    }
-
-    fn refused(&mut self, key: &str, instead: &str) {
-        let message =
-            format!("The annotation is not supported by this version; the Ingress is served without it: {instead}.");
-        let remedy = "Remove it if the Ingress can do without.";
-        self.report.fault(self.object, field(key), reason::UNSUPPORTED_ANNOTATION, message, remedy);
-    }
-
-    fn close(&mut self, key: &str, name: &'static str) {
-        let message = "The annotation protects the backend, and this version cannot honour it; the paths of this \
-                       Ingress answer 503, rather than stand open.";
-        let remedy = "Remove it if the backend needs no protection, or protect it elsewhere.";
-        self.report.fault(self.object, field(key), reason::PROTECTION_UNSUPPORTED, message, remedy);
-        self.closed.push(name);
-    }
-
-    fn withdraw(&mut self, key: &str) {
-        let message = "Canaries are not supported by this version; this Ingress is not served, and the main one takes \
-                       every request.";
-        let remedy = "Remove this Ingress, or keep it for later.";
-        self.report.fault(self.object, field(key), reason::UNSUPPORTED_ANNOTATION, message, remedy);
-        self.withdrawn = true;
-    }
-
-    fn unknown(&mut self, key: &str) {
-        let message = "Nobody knows this annotation, so it does nothing.";
-        self.report.fault(
-            self.object,
-            field(key),
-            reason::UNKNOWN_ANNOTATION,
-            message,
-            "Correct the spelling, or remove it.",
-        );
-    }
-
-    fn finish(self) -> Settings {
-        let values = self.values;
-        let force = values.force_ssl_redirect.unwrap_or(false);
-        let preserve_trailing_slash = values.preserve_trailing_slash.unwrap_or(false);
-        let redirects = force || values.ssl_redirect.unwrap_or(true);
-        let expressions = match (&values.rewrite_target, values.use_regex) {
+impl Draft {
+    fn finish(self, closed: Option<Arc<str>>, withdrawn: bool, shared: &mut Shared) -> Settings {
+        let expressions = match (&self.rewrite_target, self.use_regex) {
             (Some(_), _) => Expressions::All,
-            (None, Some(true)) => Expressions::AllButExact,
-            (None, _) => Expressions::None,
+            (None, true) => Expressions::AllButExact,
+            (None, false) => Expressions::None,
         };
-        let names = self.closed.join(", ");
-        let closed = (!names.is_empty()).then(|| format!("this version cannot honour {names}").into());
+        let upstream =
+            Upstream { protocol: self.protocol, tls: self.tls.map(Arc::new), proxy_protocol: self.proxy_protocol };
+        let in_clear = self.tls_as_client.then(|| Upstream { tls: None, ..upstream.clone() });
+        let filters = [
+            self.source_range.map(Filter::SourceRange),
+            self.redirect.map(Filter::Redirect),
+            self.ssl_redirect.map(Filter::SslRedirect),
+            self.rewrite_target.map(Filter::RewriteTarget),
+        ];
+        let filters: Vec<Filter> = filters.into_iter().flatten().collect();
+        let needs_certificate = |f: &Filter| matches!(f, Filter::SslRedirect(SslRedirect { force: false, .. }));
+        let uncertified: Vec<Filter> = filters.iter().filter(|f| !needs_certificate(f)).cloned().collect();
         Settings {
-            ssl_redirect: redirects.then_some(SslRedirect { force, preserve_trailing_slash }),
-            rewrite_target: values.rewrite_target,
+            filters: shared.filters(filters),
+            filters_uncertified: shared.filters(uncertified),
             expressions,
+            use_regex: self.use_regex,
+            upstream: shared.upstream(upstream),
+            upstream_in_clear: in_clear.map(|upstream| shared.upstream(upstream)),
+            policy: shared.policy(self.policy),
+            client_auth: self.client_auth.map(|auth| shared.client_auth(auth)),
             closed,
-            withdrawn: self.withdrawn,
+            withdrawn,
         }
     }
-}
-
-fn field(key: &str) -> String {
-    format!("metadata.annotations[{key}]")
-}
-
-fn capitalised(text: &str) -> String {
-    let mut chars = text.chars();
-    chars.next().map_or(String::new(), |first| first.to_uppercase().chain(chars).collect())
 }

@@ -1,4 +1,4 @@
-//! Classes: which Ingresses are ours.
+//! Classes: which Ingresses are ours, and in which mode their paths are read.
 //!
 //! In this order: `spec.ingressClassName` names an IngressClass, whose controller decides; else the annotation
 //! `kubernetes.io/ingress.class`; else the class that is marked default; else the setting for Ingresses without a class.
@@ -6,7 +6,7 @@
 use super::super::reason;
 use super::super::store::Store;
 use super::report::Report;
-use crate::config;
+use crate::config::{self, ClassMode};
 use k8s_openapi::api::networking::v1::{Ingress, IngressSpec};
 use lb_core::model::ObjectRef;
 use std::collections::HashMap;
@@ -17,12 +17,17 @@ pub const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
 /// The annotation by which an IngressClass takes Ingresses that name none.
 pub const DEFAULT_CLASS_ANNOTATION: &str = "ingressclass.kubernetes.io/is-default-class";
 
+/// The annotation by which an IngressClass says what the paths of its Ingresses mean: `spec` or `nginx`.
+pub const MODE_ANNOTATION: &str = "sluice.dev/mode";
+
 /// The IngressClasses.
 #[derive(Debug)]
 pub struct Classes<'a> {
     objects: &'a config::Objects,
     /// By name: the controller.
     controllers: HashMap<&'a str, &'a str>,
+    /// Modes of those that name one.
+    modes: HashMap<&'a str, ClassMode>,
     /// The classes marked default, by name.
     defaults: Vec<&'a str>,
 }
@@ -30,13 +35,19 @@ pub struct Classes<'a> {
 impl<'a> Classes<'a> {
     /// Reads all IngressClasses.
     pub fn read(store: &'a Store, objects: &'a config::Objects, report: &mut Report<'_>) -> Self {
-        let mut classes = Self { objects, controllers: HashMap::new(), defaults: Vec::new() };
+        let mut classes = Self { objects, controllers: HashMap::new(), modes: HashMap::new(), defaults: Vec::new() };
         for (key, class) in store.ingress_classes() {
             let controller = class.spec.as_ref().and_then(|s| s.controller.as_deref()).unwrap_or_default();
             classes.controllers.insert(&key.name, controller);
             let annotations = class.metadata.annotations.as_ref();
             if annotations.and_then(|a| a.get(DEFAULT_CLASS_ANNOTATION)).is_some_and(|v| v == "true") {
                 classes.defaults.push(&key.name);
+            }
+            if classes.is_ours(&key.name)
+                && let Some(mode) = annotations.and_then(|a| a.get(MODE_ANNOTATION))
+                && let Some(mode) = mode_of(key, mode, report)
+            {
+                classes.modes.insert(&key.name, mode);
             }
         }
         if classes.defaults.len() > 1 {
@@ -45,8 +56,13 @@ impl<'a> Classes<'a> {
         classes
     }
 
-    /// What the Ingress asks for, when it is ours; else says why it is not.
-    pub fn claim<'i>(&self, key: &ObjectRef, ingress: &'i Ingress, report: &mut Report<'_>) -> Option<&'i IngressSpec> {
+    /// What the Ingress asks for and the mode of its class, when it is ours; else says why it is not.
+    pub fn claim<'i>(
+        &self,
+        key: &ObjectRef,
+        ingress: &'i Ingress,
+        report: &mut Report<'_>,
+    ) -> Option<(&'i IngressSpec, ClassMode)> {
         let Some(spec) = &ingress.spec else {
             let message = "The Ingress has no spec, so it serves nothing.";
             report.fault(key, "spec", reason::NOTHING_TO_SERVE, message, "Add a rule or spec.defaultBackend.");
@@ -60,7 +76,13 @@ impl<'a> Classes<'a> {
             (None, Some(name)) => self.annotated(key, name, report),
             (None, None) => self.unnamed(key, report),
         };
-        ours.then_some(spec)
+        ours.then(|| (spec, self.mode(named.or(annotated.map(String::as_str)))))
+    }
+
+    /// The mode of a class, or of the default one where none is named; what says nothing has that of the settings.
+    fn mode(&self, class: Option<&str>) -> ClassMode {
+        let class = class.or_else(|| self.defaults.iter().copied().find(|class| self.is_ours(class)));
+        class.and_then(|class| self.modes.get(class)).copied().unwrap_or(self.objects.class_mode)
     }
 
     fn is_ours(&self, class: &str) -> bool {
@@ -132,6 +154,20 @@ impl<'a> Classes<'a> {
             );
             let field = format!("metadata.annotations[{DEFAULT_CLASS_ANNOTATION}]");
             report.fault(key, field, reason::SEVERAL_DEFAULT_CLASSES, message, "Mark one class only.");
+        }
+    }
+}
+
+/// The value of the annotation for modes; says so when it is none.
+fn mode_of(key: &ObjectRef, text: &str, report: &mut Report<'_>) -> Option<ClassMode> {
+    match text {
+        "spec" => Some(ClassMode::Spec),
+        "nginx" => Some(ClassMode::Nginx),
+        _ => {
+            let message = format!("{text:?} is no mode, so the class has that of --class-mode.");
+            let field = format!("metadata.annotations[{MODE_ANNOTATION}]");
+            report.fault(key, field, reason::INVALID_CLASS_MODE, message, "Write spec or nginx.");
+            None
         }
     }
 }

@@ -1,13 +1,15 @@
 //! Rules: hosts and paths of Ingresses become routes. The oldest Ingress comes first and holds what it names.
 
 use super::super::reason;
+use super::annotations::Expressions;
 use super::backend::Services;
+use super::expression::Compiled;
 use super::report::Report;
-use super::{Served, path};
+use super::{Served, client_auth, path};
+use crate::config::ClassMode;
 use k8s_openapi::api::networking::v1::{HTTPIngressPath, IngressBackend, IngressRule};
-use lb_core::filter::Filter;
 use lb_core::model::route::Target;
-use lb_core::model::{CertificateTable, HostPattern, ObjectRef, Origin, PathMatch, Route, host};
+use lb_core::model::{CertificateTable, ClientAuthTable, HostPattern, ObjectRef, Origin, PathMatch, Route, host};
 use lb_core::route::{Builder, RouteTable, plain_route};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -16,16 +18,34 @@ use std::sync::Arc;
 /// may take 1 MB when it is hostile: so an Ingress costs a request 0.1 ms, and the agent 1 GB, at most.
 pub const EXPRESSIONS_PER_INGRESS_MAX: usize = 1_000;
 
+/// What was decided about hosts before their routes.
+#[derive(Debug, Clone, Copy)]
+pub struct Tables<'a> {
+    /// Certificates by host.
+    pub certificates: &'a CertificateTable,
+    /// What hosts ask of their clients.
+    pub client_auth: &'a ClientAuthTable,
+}
+
 /// Makes the routing table of all Ingresses, oldest first.
 pub fn routes(
     served: &[Served<'_>],
-    certificates: &CertificateTable,
+    tables: Tables<'_>,
+    compiled: &mut Compiled,
     services: &mut Services<'_>,
     report: &mut Report<'_>,
 ) -> RouteTable {
-    let certified = Certified::of(certificates);
-    let mut routes =
-        Routes { builder: Builder::default(), defaults: HashMap::new(), expressions: 0, certified, services, report };
+    let mut routes = Routes {
+        builder: Builder::default(),
+        defaults: HashMap::new(),
+        expressions: 0,
+        expression_hosts: path::expression_hosts(served),
+        certified: Certified::of(tables.certificates),
+        client_auth: tables.client_auth,
+        compiled,
+        services,
+        report,
+    };
     for ingress in served {
         routes.ingress(ingress);
     }
@@ -38,7 +58,11 @@ struct Routes<'a, 's, 'r> {
     defaults: HashMap<HostPattern, Arc<ObjectRef>>,
     /// Path expressions of the Ingress at hand.
     expressions: usize,
+    /// Where all paths of Ingresses in class mode `nginx` are expressions.
+    expression_hosts: HashSet<HostPattern>,
     certified: Certified,
+    client_auth: &'a ClientAuthTable,
+    compiled: &'a mut Compiled,
     services: &'a mut Services<'s>,
     report: &'a mut Report<'r>,
 }
@@ -76,7 +100,12 @@ impl Routes<'_, '_, '_> {
     }
 
     fn path(&mut self, ingress: &Served<'_>, path: &HTTPIngressPath, host: &HostPattern, origin: Origin, field: &str) {
-        let matched = match path::read(path, ingress.settings.expressions) {
+        let expressions = match ingress.mode {
+            ClassMode::Nginx if self.expression_hosts.contains(host) => Expressions::All,
+            ClassMode::Nginx => Expressions::None,
+            ClassMode::Spec => ingress.settings.expressions,
+        };
+        let matched = match path::read(path, expressions, self.compiled) {
             Ok(PathMatch::Regex(..)) if self.expressions == EXPRESSIONS_PER_INGRESS_MAX => {
                 let message =
                     format!("More than {EXPRESSIONS_PER_INGRESS_MAX} path expressions; this one is not served.");
@@ -138,12 +167,18 @@ impl Routes<'_, '_, '_> {
 
     fn route(&self, ingress: &Served<'_>, host: HostPattern, path: PathMatch, origin: Origin, target: Target) -> Route {
         let settings = &ingress.settings;
-        let redirect = settings.ssl_redirect.clone().filter(|r| r.force || self.certified.may_cover(&host));
-        let rewrite = settings.rewrite_target.clone();
-        let mut route = plain_route(host, path, origin, target);
-        route.filters.extend(redirect.map(Filter::SslRedirect));
-        route.filters.extend(rewrite.map(Filter::RewriteTarget));
-        route
+        let certified = self.certified.may_cover(&host);
+        let target = match client_auth::closed(ingress, &host, self.client_auth) {
+            Some(why) => Target::Unavailable(why),
+            None => target,
+        };
+        Route {
+            filters: if certified { &settings.filters } else { &settings.filters_uncertified }.clone(),
+            upstream: settings.upstream.clone(),
+            upstream_in_clear: settings.upstream_in_clear.clone(),
+            policy: settings.policy.clone(),
+            ..plain_route(host, path, origin, target)
+        }
     }
 
     fn target(&mut self, ingress: &Served<'_>, backend: &IngressBackend, field: &str) -> Target {
@@ -155,8 +190,8 @@ impl Routes<'_, '_, '_> {
     }
 
     fn check_groups(&mut self, ingress: &Served<'_>, path: &PathMatch, field: &str) {
-        let (Some(rewrite), PathMatch::Regex(text, regex)) = (&ingress.settings.rewrite_target, path) else { return };
-        let groups = regex.captures_len().saturating_sub(1);
+        let (Some(rewrite), PathMatch::Regex(expression)) = (ingress.settings.rewrite(), path) else { return };
+        let (groups, text) = (expression.groups(), expression.text());
         if rewrite.group_max() > groups {
             let message = format!(
                 "rewrite-target names group ${}, and path \"{text}\" has {groups}; the missing one is empty.",

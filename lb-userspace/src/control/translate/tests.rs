@@ -41,7 +41,7 @@ fn ingress(name: &str, host: &str, paths: &[(String, &str, &str)]) -> String {
 }
 
 fn served_by(snapshot: &Snapshot, authority: &str, target: &str) -> Option<String> {
-    explain(snapshot, Question { secure: false, authority, target }).ingress
+    explain(snapshot, Question { secure: false, authority, target, client: None }).ingress
 }
 
 #[test]

@@ -12,7 +12,8 @@ use aws_lc_rs::digest;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::networking::v1::IngressTLS;
 use lb_core::model::certificate::PrivateKey;
-use lb_core::model::{Certificate, CertificateTable, HostPattern, Kind, ObjectRef};
+use lb_core::model::{Authorities, Certificate, CertificateTable, HostPattern, Kind, ObjectRef};
+use rustls::RootCertStore;
 use rustls::crypto::aws_lc_rs::sign;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;
@@ -39,6 +40,9 @@ pub enum InvalidSecret {
     /// `tls.key` is not a private key that can be used.
     #[error("has a tls.key that is no private key in PEM that can be used: {0}")]
     Key(String),
+    /// `ca.crt` is not PEM with X.509 certificates that can be believed.
+    #[error("has a ca.crt that is no certificate in PEM: {0}")]
+    Authority(String),
     /// They do not belong together.
     #[error("has a tls.key that does not belong to its tls.crt")]
     Mismatch,
@@ -63,12 +67,8 @@ pub fn parse(source: &ObjectRef, secret: &Secret) -> Parsed {
     if let Some(other) = secret.type_.as_deref().filter(|t| !matches!(*t, "" | "kubernetes.io/tls" | "Opaque")) {
         return Err(InvalidSecret::Type(other.to_owned()));
     }
-    let entry = |name: &'static str| {
-        let bytes = secret.data.as_ref().and_then(|data| data.get(name)).map(|bytes| &bytes.0[..]);
-        bytes.filter(|bytes| !bytes.is_empty()).ok_or(InvalidSecret::Absent(name))
-    };
     let invalid = |error: &dyn std::fmt::Display| InvalidSecret::Certificate(error.to_string());
-    let (crt, key) = (entry("tls.crt")?, entry("tls.key")?);
+    let (crt, key) = (entry(secret, "tls.crt")?, entry(secret, "tls.key")?);
     let chain: Vec<CertificateDer<'static>> =
         CertificateDer::pem_slice_iter(crt).collect::<Result<_, _>>().map_err(|e| invalid(&e))?;
     let leaf = chain.first().ok_or_else(|| invalid(&"it holds none"))?;
@@ -89,6 +89,31 @@ pub fn parse(source: &ObjectRef, secret: &Secret) -> Parsed {
         chain: chain.iter().map(|der| der.to_vec()).collect(),
         key: owned(&key),
     }))
+}
+
+/// Reads the certificate authorities of a Secret: `ca.crt`, every certificate of it.
+///
+/// # Errors
+/// [`InvalidSecret`], which says what is wrong with it. One bad certificate spoils it all: its owner should know.
+pub fn parse_authorities(source: &ObjectRef, secret: &Secret) -> Result<Arc<Authorities>, InvalidSecret> {
+    let invalid = |error: &dyn std::fmt::Display| InvalidSecret::Authority(error.to_string());
+    let pem = entry(secret, "ca.crt")?;
+    let found: Vec<CertificateDer<'static>> =
+        CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(|e| invalid(&e))?;
+    let mut roots = RootCertStore::empty();
+    for der in &found {
+        roots.add(der.clone()).map_err(|e| invalid(&e))?;
+    }
+    if roots.is_empty() {
+        return Err(invalid(&"it holds none"));
+    }
+    let certificates = found.iter().map(|der| der.to_vec()).collect();
+    Ok(Arc::new(Authorities { source: source.clone(), certificates }))
+}
+
+fn entry<'s>(secret: &'s Secret, name: &'static str) -> Result<&'s [u8], InvalidSecret> {
+    let bytes = secret.data.as_ref().and_then(|data| data.get(name)).map(|bytes| &bytes.0[..]);
+    bytes.filter(|bytes| !bytes.is_empty()).ok_or(InvalidSecret::Absent(name))
 }
 
 struct Binder<'a, 'r> {

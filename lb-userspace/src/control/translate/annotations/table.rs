@@ -1,7 +1,7 @@
 //! The table of every `nginx.ingress.kubernetes.io/` annotation, in the order of its use in public charts, and what
 //! becomes of it here. A refused one says what happens instead. Does not read values beyond those that change nothing.
 
-use Meaning::{Canary, Protects, Protocol, Refused, Snippet, Supported};
+use Meaning::{Canary, Protects, Refused, Snippet, Supported};
 
 /// What becomes of an annotation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,8 +22,6 @@ pub enum Meaning {
     },
     /// Text for nginx: refused, and the Ingress is closed if the text looks like protection.
     Snippet,
-    /// What the backend speaks: closed unless it is HTTP, as a request in the clear must not go where TLS is expected.
-    Protocol,
     /// The Ingress stands beside another one for a part of the requests, and would take them all alone.
     Canary,
 }
@@ -75,22 +73,21 @@ const RATES: &str = "rates and connections are not limited";
 const REDIRECTS: &str = "no such redirect is made";
 const RETRIES: &str = "failed requests are not tried again as it says";
 const SIZES: &str = "sizes and buffers are those of the agent";
-const TIMES: &str = "time limits are those of the agent";
 const TLS: &str = "TLS settings are those of the agent";
 
 const TABLE: &[(&str, Meaning)] = &[
-    ("proxy-body-size", Refused { default: None, instead: SIZES }),
+    ("proxy-body-size", Supported),
     ("rewrite-target", Supported),
-    ("backend-protocol", Protocol),
+    ("backend-protocol", Supported),
     ("ssl-redirect", Supported),
     ("use-regex", Supported),
     ("configuration-snippet", Snippet),
-    ("proxy-read-timeout", Refused { default: None, instead: TIMES }),
+    ("proxy-read-timeout", Supported),
     ("force-ssl-redirect", Supported),
-    ("proxy-send-timeout", Refused { default: None, instead: TIMES }),
+    ("proxy-send-timeout", Supported),
     ("proxy-buffer-size", Refused { default: None, instead: SIZES }),
-    ("proxy-connect-timeout", Refused { default: None, instead: TIMES }),
-    ("allowlist-source-range", Protects { off: None }),
+    ("proxy-connect-timeout", Supported),
+    ("allowlist-source-range", Supported),
     ("auth-type", Protects { off: None }),
     ("auth-secret", Protects { off: None }),
     ("auth-realm", Protects { off: None }),
@@ -112,22 +109,22 @@ const TABLE: &[(&str, Meaning)] = &[
     ("proxy-request-buffering", Refused { default: Some("off"), instead: SIZES }),
     ("upstream-vhost", Refused { default: None, instead: HEADERS }),
     ("service-upstream", Refused { default: Some("false"), instead: BALANCING }),
-    ("permanent-redirect", Refused { default: None, instead: REDIRECTS }),
+    ("permanent-redirect", Supported),
     ("server-snippet", Snippet),
     ("canary", Canary),
     ("canary-weight", Refused { default: None, instead: CANARIES }),
     ("canary-by-header", Refused { default: None, instead: CANARIES }),
     ("limit-rps", Refused { default: Some("0"), instead: RATES }),
-    ("auth-tls-secret", Protects { off: None }),
-    ("auth-tls-verify-client", Protects { off: Some("off") }),
-    ("temporal-redirect", Refused { default: None, instead: REDIRECTS }),
+    ("auth-tls-secret", Supported),
+    ("auth-tls-verify-client", Supported),
+    ("temporal-redirect", Supported),
     ("from-to-www-redirect", Refused { default: Some("false"), instead: REDIRECTS }),
     ("app-root", Refused { default: None, instead: REDIRECTS }),
     ("custom-http-errors", Refused { default: None, instead: ERRORS }),
     ("default-backend", Refused { default: None, instead: ERRORS }),
-    ("upstream-hash-by", Refused { default: None, instead: BALANCING }),
-    ("proxy-next-upstream", Refused { default: Some("off"), instead: RETRIES }),
-    ("proxy-next-upstream-tries", Refused { default: None, instead: RETRIES }),
+    ("upstream-hash-by", Supported),
+    ("proxy-next-upstream", Supported),
+    ("proxy-next-upstream-tries", Supported),
     ("x-forwarded-prefix", Refused { default: None, instead: HEADERS }),
     ("client-body-buffer-size", Refused { default: None, instead: SIZES }),
     ("limit-connections", Refused { default: Some("0"), instead: RATES }),
@@ -147,16 +144,16 @@ const TABLE: &[(&str, Meaning)] = &[
     ("auth-method", Protects { off: None }),
     ("auth-snippet", Protects { off: None }),
     ("enable-global-auth", Refused { default: Some("true"), instead: GLOBAL_AUTH }),
-    ("proxy-ssl-verify", Refused { default: Some("off"), instead: TLS }),
-    ("proxy-ssl-secret", Refused { default: None, instead: TLS }),
-    ("proxy-ssl-name", Refused { default: None, instead: TLS }),
-    ("proxy-ssl-server-name", Refused { default: Some("off"), instead: TLS }),
-    ("permanent-redirect-code", Refused { default: Some("301"), instead: REDIRECTS }),
-    ("temporal-redirect-code", Refused { default: Some("302"), instead: REDIRECTS }),
-    ("load-balance", Refused { default: Some("round_robin"), instead: BALANCING }),
+    ("proxy-ssl-verify", Supported),
+    ("proxy-ssl-secret", Supported),
+    ("proxy-ssl-name", Supported),
+    ("proxy-ssl-server-name", Supported),
+    ("permanent-redirect-code", Supported),
+    ("temporal-redirect-code", Supported),
+    ("load-balance", Supported),
     ("denylist-source-range", Protects { off: None }),
-    ("auth-tls-verify-depth", Protects { off: None }),
-    ("auth-tls-pass-certificate-to-upstream", Protects { off: None }),
+    ("auth-tls-verify-depth", Protects { off: Some("1") }),
+    ("auth-tls-pass-certificate-to-upstream", Protects { off: Some("false") }),
     ("proxy-buffers-number", Refused { default: None, instead: SIZES }),
     ("limit-allowlist", Refused { default: None, instead: RATES }),
     ("enable-access-log", Refused { default: Some("true"), instead: LOGS }),
@@ -203,7 +200,7 @@ const TABLE: &[(&str, Meaning)] = &[
     ("enable-owasp-core-rules", Protects { off: Some("false") }),
     ("modsecurity-snippet", Protects { off: None }),
     ("modsecurity-transaction-id", Refused { default: None, instead: LOGS }),
-    ("proxy-ssl-verify-depth", Refused { default: None, instead: TLS }),
+    ("proxy-ssl-verify-depth", Refused { default: Some("1"), instead: TLS }),
     ("proxy-ssl-ciphers", Refused { default: None, instead: TLS }),
     ("proxy-ssl-protocols", Refused { default: None, instead: TLS }),
     ("disable-proxy-intercept-errors", Refused { default: Some("false"), instead: ERRORS }),
@@ -219,6 +216,7 @@ const TABLE: &[(&str, Meaning)] = &[
 
 #[cfg(test)]
 mod tests {
+    use super::super::{FAMILIES, SLUICE};
     use super::*;
     use std::collections::HashSet;
 
@@ -228,12 +226,16 @@ mod tests {
         assert_eq!((names.len(), TABLE.len()), (136, 136));
         assert!(!names.iter().any(|name| is_obsolete(name)));
         assert!(ALIASES.iter().all(|(alias, name)| !names.contains(alias) && names.contains(name)));
-        assert_eq!(TABLE.iter().filter(|(_, meaning)| *meaning == Supported).count(), 5);
+        let supported: HashSet<&str> = TABLE.iter().filter(|(_, m)| *m == Supported).map(|(name, _)| *name).collect();
+        let read: HashSet<&str> =
+            FAMILIES.iter().flat_map(|f| f.keys).filter(|k| !k.starts_with(SLUICE)).copied().collect();
+        assert_eq!(supported, read, "what is supported is what some family reads");
+        assert_eq!(supported.len(), 25);
     }
 
     #[test]
     fn whatever_keeps_somebody_out_closes() {
-        for name in ["auth-url", "auth-type", "whitelist-source-range", "denylist-source-range", "auth-tls-secret"] {
+        for name in ["auth-url", "auth-type", "denylist-source-range", "auth-tls-match-cn"] {
             let meaning = meaning(name).map(|(_, meaning)| meaning);
             assert_eq!(meaning, Some(&Protects { off: None }), "{name}");
         }
