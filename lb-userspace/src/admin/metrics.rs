@@ -83,6 +83,8 @@ impl Scrape {
         out.gauge("connections_active", "Client connections that are open.", self.sum(|c| &c.connections_active))?;
         let help = "TLS handshakes that failed or took too long.";
         out.counter("tls_handshakes_failed", help, self.sum(|c| &c.handshakes_failed))?;
+        let help = "Connections closed because the PROXY protocol header that must be there was missing or malformed.";
+        out.counter("proxy_protocol_refused", help, self.sum(|c| &c.proxy_protocol_refused))?;
         out.counter("received_bytes", "Bytes read from clients.", self.sum(|c| &c.bytes_received))?;
         out.counter("sent_bytes", "Bytes written to clients.", self.sum(|c| &c.bytes_sent))
     }

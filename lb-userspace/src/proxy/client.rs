@@ -27,11 +27,6 @@ impl Client {
         }
     }
 
-    /// Whether it is TLS.
-    pub fn is_secure(&self) -> bool {
-        matches!(self, Self::Tls(_))
-    }
-
     /// Drops it with a reset, so that the other side cannot take a truncated message for a whole one.
     pub fn reset(&self) {
         // An error means that the connection is gone already, which is what is wanted.

@@ -7,11 +7,10 @@ use super::buffer::Input;
 use super::client::Client;
 use super::clock::Deadline;
 use super::exchange::{self, After};
-use super::forwarded::Facts;
+use super::facts::Facts;
 use super::head::{Bad, lexical};
 use super::worker::Worker;
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -41,10 +40,8 @@ pub struct Connection {
     pub deadline: Deadline,
     /// What arrived and is not used yet.
     pub input: Input,
-    /// Who it is.
-    pub peer: SocketAddr,
-    /// What endpoints are told of it.
-    pub facts: Facts,
+    /// What is known of it.
+    pub facts: Rc<Facts>,
     /// Requests so far.
     pub requests: u64,
     graced: bool,
@@ -65,10 +62,9 @@ enum More {
 }
 
 impl Connection {
-    /// A connection that was accepted on `port`, the one that clients know.
-    pub fn new(worker: Rc<Worker>, client: Client, deadline: Deadline, peer: SocketAddr, port: u16) -> Self {
-        let facts = Facts::new(peer, port, client.is_secure());
-        Self { worker, client, deadline, input: Input::default(), peer, facts, requests: 0, graced: false }
+    /// A connection that was accepted.
+    pub fn new(worker: Rc<Worker>, client: Client, deadline: Deadline, facts: Rc<Facts>) -> Self {
+        Self { worker, client, deadline, input: Input::default(), facts, requests: 0, graced: false }
     }
 
     /// Serves it to its end.

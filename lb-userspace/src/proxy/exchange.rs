@@ -3,6 +3,7 @@
 //! Goes in: a connection whose input begins with a whole head. Comes out: what becomes of the connection ([`After`]).
 //! Does not read the client's head from the wire, and knows no framing: that is `head`, `body` and `flow`.
 
+use super::admission::admit;
 use super::body::Length;
 use super::connection::Connection;
 use super::conversation::{Conversation, converse, reach};
@@ -83,7 +84,7 @@ pub async fn run(conn: &mut Connection, head_bytes: usize, started: Instant) -> 
     };
     record.bytes_received += scratch.up.taken();
     record.bytes_sent += scratch.down.sent();
-    record.finish(conn.peer, conn.client.is_secure());
+    record.finish(conn.facts.peer, conn.facts.secure);
     conn.worker.buffers.take_scratch_back(scratch);
     after
 }
@@ -95,7 +96,7 @@ pub async fn refuse(conn: &mut Connection, bad: Bad, started: Instant) -> After 
     record.bytes_received = conn.input.filled().len() as u64;
     let after = refused(conn, &mut scratch, &bad, &mut record).await;
     record.bytes_sent += scratch.down.sent();
-    record.finish(conn.peer, conn.client.is_secure());
+    record.finish(conn.facts.peer, conn.facts.secure);
     conn.worker.buffers.take_scratch_back(scratch);
     after
 }
@@ -113,17 +114,23 @@ fn plan(conn: &Connection, head_bytes: usize, scratch: &mut Scratch, record: &mu
     let id = forwarded::request_id(&request).unwrap_or_else(|| id.as_str());
     let host = host::normalize(request.authority);
     record.asked(&request, &host, id);
+    let published = worker.serving();
+    let certificate = published.snapshot.certificates.find(&host).is_some();
     let asked = Asked {
         version: request.version,
         head: request.method == "HEAD",
         keep_alive: request.keep_alive && conn.may_go_on(),
+        hsts: worker.hsts.filter(|_| conn.facts.tls.is_some() && certificate),
     };
     let path = match path::normalize(request.target.split('?').next().unwrap_or_default()) {
         Ok(path) => path,
         Err(bad) => return Plan::Refuse(bad.into()),
     };
-    let published = worker.serving();
     let answer = |own| Plan::Answer(own, asked, request.length);
+    let admission = match admit(&conn.facts, &published.snapshot, &host, false) {
+        Ok(admission) => admission,
+        Err(own) => return answer(own),
+    };
     let route = match published.snapshot.routes.find(&host, &path) {
         Match::Rule(_, route) | Match::Default(_, route) => route,
         Match::NoPath(_) => return answer(Own::error(404, "no-route", "no rule of this host covers this path")),
@@ -131,8 +138,8 @@ fn plan(conn: &Connection, head_bytes: usize, scratch: &mut Scratch, record: &mu
     };
     record.routed(route);
     let mut view = filter::Request {
-        secure: conn.client.is_secure(),
-        certificate: published.snapshot.certificates.find(&host).is_some(),
+        secure: conn.facts.secure,
+        certificate,
         host: &host,
         path: &path,
         received_target: &request.target,
@@ -145,7 +152,11 @@ fn plan(conn: &Connection, head_bytes: usize, scratch: &mut Scratch, record: &mu
         Target::Service(service) => *service,
         Target::Unavailable(reason) => return answer(Own::error(503, "unavailable", reason)),
     };
-    forwarded::write_head(scratch.up.out.bytes(), &request, &view.target, &conn.facts, id);
+    let identity = match admission.lines() {
+        Ok(identity) => identity,
+        Err(own) => return answer(own),
+    };
+    forwarded::write_head(scratch.up.out.bytes(), &request, &view.target, &conn.facts, identity, id);
     Plan::Forward(forward(published.clone(), service, route, &request, asked))
 }
 
@@ -245,7 +256,7 @@ async fn give_up(
 async fn refused(conn: &mut Connection, scratch: &mut Scratch, bad: &Bad, record: &mut Record) -> After {
     conn.worker.counters.requests_malformed.add(1);
     let own = Own::error(bad.status(), "malformed", &bad.to_string());
-    let asked = Asked { version: Version::Http11, head: false, keep_alive: false };
+    let asked = Asked { version: Version::Http11, head: false, keep_alive: false, hsts: None };
     answer(conn, scratch, &own, asked, record).await
 }
 

@@ -4,33 +4,12 @@
 //! they are replaced, and kept under `X-Original-*`. A field that has `_` where one of ours has `-` is dropped.
 
 use super::body::Length;
+use super::facts::Facts;
 use super::head::name::{self, Name};
 use super::head::request::Request;
-use std::net::SocketAddr;
 
 /// Longest request id of a client that is passed on, bytes: four times ours.
 const REQUEST_ID_BYTES_MAX: usize = 128;
-
-/// The fields that are the same for all requests of a connection, made once.
-#[derive(Debug)]
-pub struct Facts(Box<[u8]>);
-
-impl Facts {
-    /// Facts of a connection: who sent it, to which of our ports, and whether it came through TLS.
-    pub fn new(peer: SocketAddr, port: u16, secure: bool) -> Self {
-        let (ip, scheme) = (peer.ip().to_canonical(), scheme(secure));
-        let text = format!(
-            "X-Real-IP: {ip}\r\nX-Forwarded-For: {ip}\r\nX-Forwarded-Port: {port}\r\nX-Forwarded-Proto: {scheme}\r\n\
-             X-Forwarded-Scheme: {scheme}\r\nX-Scheme: {scheme}\r\n"
-        );
-        Self(text.into_bytes().into())
-    }
-}
-
-/// `https` or `http`.
-pub fn scheme(secure: bool) -> &'static str {
-    if secure { "https" } else { "http" }
-}
 
 /// The client's request id, if it can be passed on: visible ASCII of at most 128 bytes.
 pub fn request_id<'b>(request: &Request<'_, 'b>) -> Option<&'b str> {
@@ -39,14 +18,22 @@ pub fn request_id<'b>(request: &Request<'_, 'b>) -> Option<&'b str> {
     std::str::from_utf8(id).ok().filter(|_| sane)
 }
 
-/// Writes the whole head. `target` is what the endpoint sees.
-pub fn write_head(out: &mut Vec<u8>, request: &Request<'_, '_>, target: &str, facts: &Facts, request_id: &str) {
+/// Writes the whole head. `target` is what the endpoint sees, `identity` what it is told of the client's certificate.
+pub fn write_head(
+    out: &mut Vec<u8>,
+    request: &Request<'_, '_>,
+    target: &str,
+    facts: &Facts,
+    identity: &[u8],
+    request_id: &str,
+) {
     for part in [request.method, " ", target, " HTTP/1.1\r\n"] {
         out.extend_from_slice(part.as_bytes());
     }
     write_field(out, "Host", request.authority.as_bytes());
     write_field(out, "X-Request-ID", request_id.as_bytes());
-    out.extend_from_slice(&facts.0);
+    out.extend_from_slice(&facts.lines);
+    out.extend_from_slice(identity);
     if !request.authority.is_empty() {
         write_field(out, "X-Forwarded-Host", request.authority.as_bytes());
     }
@@ -54,7 +41,7 @@ pub fn write_head(out: &mut Vec<u8>, request: &Request<'_, '_>, target: &str, fa
         match name::classify(field.name) {
             Name::ForwardedFor => write_field(out, "X-Original-Forwarded-For", field.value),
             Name::ForwardedHost => write_field(out, "X-Original-Forwarded-Host", field.value),
-            Name::Other | Name::Date | Name::Server if !request.nominated.contains(field.name) => {
+            Name::Other | Name::Date | Name::Server | Name::Hsts if !request.nominated.contains(field.name) => {
                 write_field(out, field.name, field.value);
             }
             _ => {}
@@ -85,14 +72,16 @@ pub fn write_length(out: &mut Vec<u8>, size: u64) {
 mod tests {
     use super::*;
     use crate::config::Limits;
+    use crate::proxy::facts::{Arrival, Session};
     use crate::proxy::head::{self, request};
 
     fn forward(head: &str) -> String {
         let (mut fields, mut out) = (head::no_fields(), Vec::new());
         let request = request::parse(head.as_bytes(), &mut fields, &Limits::default()).expect("well formed");
-        let facts = Facts::new(([192, 0, 2, 7], 1_234).into(), 443, true);
+        let arrival = Arrival::new(([192, 0, 2, 7], 1_234).into(), 443, None);
+        let facts = Facts::new(arrival, Some(Session::default()));
         let id = request_id(&request).unwrap_or("ours");
-        write_head(&mut out, &request, "/t", &facts, id);
+        write_head(&mut out, &request, "/t", &facts, b"ssl-client-verify: NONE\r\n", id);
         String::from_utf8(out).expect("text")
     }
 
@@ -100,7 +89,7 @@ mod tests {
     fn what_we_state_is_whole_and_in_order() {
         let want = "GET /t HTTP/1.1\r\nHost: a.b:80\r\nX-Request-ID: ours\r\nX-Real-IP: 192.0.2.7\r\n\
                     X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Port: 443\r\nX-Forwarded-Proto: https\r\n\
-                    X-Forwarded-Scheme: https\r\nX-Scheme: https\r\nX-Forwarded-Host: a.b:80\r\nAccept: */*\r\n\r\n";
+                    X-Forwarded-Scheme: https\r\nX-Scheme: https\r\nssl-client-verify: NONE\r\nX-Forwarded-Host: a.b:80\r\nAccept: */*\r\n\r\n";
         assert_eq!(forward("GET / HTTP/1.1\r\nHost: a.b:80\r\nAccept: */*\r\n\r\n"), want);
     }
 
@@ -120,6 +109,11 @@ mod tests {
             "X-Forwarded-Proto: evil",
             "X-Forwarded-Port: evil",
             "X-Scheme: evil",
+            "ssl-client-verify: evil",
+            "SSL_Client_Verify: evil",
+            "ssl-client-subject-dn: evil",
+            "ssl-client-issuer-dn: evil",
+            "ssl-client-cert: evil",
             "X-Original-Forwarded-For: evil",
             "Upgrade: evil",
             "TE: evil",

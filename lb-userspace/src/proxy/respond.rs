@@ -8,6 +8,8 @@ use super::forwarded::{write_field, write_length};
 use super::head::Version;
 use super::head::name::{self, Name};
 use super::head::response::Response;
+use super::hsts;
+use crate::config::Hsts;
 use lb_core::filter::Answer;
 
 /// The value of `Server` where a backend gives none.
@@ -22,6 +24,8 @@ pub struct Asked {
     pub head: bool,
     /// The client and we want another request on the connection.
     pub keep_alive: bool,
+    /// `Strict-Transport-Security`, where it came over TLS to a host with a certificate.
+    pub hsts: Option<Hsts>,
 }
 
 /// How a response is passed on.
@@ -63,11 +67,12 @@ impl Own {
 pub fn write_head(out: &mut Vec<u8>, response: &Response<'_, '_>, asked: Asked, date: &[u8; 29]) -> Passed {
     let passed = passed(response, asked);
     write_status(out, response.status, response.reason);
-    let (mut dated, mut served) = (false, false);
+    let (mut dated, mut served, mut strict) = (false, false, false);
     for field in response.fields {
         let kind = name::classify(field.name);
         dated |= kind == Name::Date;
         served |= kind == Name::Server;
+        strict |= kind == Name::Hsts;
         if passes(kind) && !response.nominated.contains(field.name) {
             write_field(out, field.name, field.value);
         }
@@ -77,6 +82,9 @@ pub fn write_head(out: &mut Vec<u8>, response: &Response<'_, '_>, asked: Asked, 
     }
     if !served {
         write_field(out, "Server", SERVER);
+    }
+    if let Some(hsts) = asked.hsts.filter(|_| !strict) {
+        write_field(out, hsts::NAME, &hsts::value(hsts));
     }
     match (response.length, response.stated_length, passed.framing) {
         (Length::Sized(size), ..) | (Length::None, Some(size), _) => write_length(out, size),
@@ -106,6 +114,9 @@ pub fn write_own(out: &mut Vec<u8>, own: &Own, asked: Asked, date: &[u8; 29]) {
     write_field(out, "Server", SERVER);
     write_field(out, "Date", date);
     write_field(out, "Content-Type", b"text/plain; charset=utf-8");
+    if let Some(hsts) = asked.hsts {
+        write_field(out, hsts::NAME, &hsts::value(hsts));
+    }
     if let Some(location) = &own.location {
         write_field(out, "Location", location.as_bytes());
     }
@@ -129,7 +140,16 @@ fn passed(response: &Response<'_, '_>, asked: Asked) -> Passed {
 
 /// Responses may carry any field of ours back, such as the request id.
 fn passes(kind: Name) -> bool {
-    matches!(kind, Name::Other | Name::Date | Name::Server | Name::RequestId | Name::ForwardedFor | Name::ForwardedHost)
+    matches!(
+        kind,
+        Name::Other
+            | Name::Date
+            | Name::Server
+            | Name::Hsts
+            | Name::RequestId
+            | Name::ForwardedFor
+            | Name::ForwardedHost
+    )
 }
 
 fn write_status(out: &mut Vec<u8>, status: u16, reason: &[u8]) {
