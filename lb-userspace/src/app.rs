@@ -58,9 +58,10 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     let taker = state.clone();
     let watch = control::watch_directory(&config.directory, &config.objects, move |read| taker.take(read))?;
     let steered: Vec<_> = steered_sockets(&listeners)?;
-    let limits = config.limits.clone();
-    let proxy = Proxy::start(Setup { limits, publisher, keys, listeners, counters, access_log })
-        .context("cannot start the workers")?;
+    let (limits, tls) = (config.limits.clone(), config.tls.clone());
+    let proxy_protocol_from = config.proxy_protocol_from.clone();
+    let setup = Setup { limits, tls, proxy_protocol_from, publisher, keys, listeners, counters, access_log };
+    let proxy = Proxy::start(setup).context("cannot start the workers")?;
     state.steer(&steered)?;
     drop(steered);
     state.ready();

@@ -3,6 +3,8 @@
 //! Goes in: arguments. Comes out: an exit code: 0 done, 1 failed, 64 bad configuration (`EX_USAGE` of sysexits.h).
 
 pub mod check;
+pub mod edge;
+pub mod limits;
 pub mod run;
 pub mod show;
 pub mod table;

@@ -65,7 +65,7 @@ pub enum TlsVersion {
 }
 
 /// `Strict-Transport-Security`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Hsts {
     /// `max-age`, seconds.
     pub max_age_s: u64,
@@ -162,7 +162,7 @@ impl Default for Objects {
 /// Bounds of the request path. Times are milliseconds, sizes bytes.
 #[derive(Debug, Clone, Serialize)]
 pub struct Limits {
-    /// Concurrent client connections of one worker; more are closed at once.
+    /// Concurrent client connections of all workers; more are closed at once.
     pub connections_max: usize,
     /// Request head; more is answered 431.
     pub head_bytes_max: usize,

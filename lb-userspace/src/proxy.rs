@@ -4,6 +4,7 @@
 //! One thread and one `current_thread` runtime for each worker; no lock and no other thread on the path of a request.
 //! Does not know Kubernetes, eBPF or administration. Upgrades are not served here yet: `Upgrade` is dropped.
 
+mod admission;
 mod body;
 mod buffer;
 mod client;
@@ -12,14 +13,19 @@ mod connection;
 mod conversation;
 mod endpoint;
 mod exchange;
+mod facts;
 mod fields;
 mod flow;
 mod forwarded;
 mod grpc;
 mod h2;
+mod handshake;
 mod head;
+mod hsts;
+mod identity;
 mod link;
 mod listener;
+mod proxy_protocol;
 mod record;
 mod relay;
 mod respond;
@@ -29,16 +35,19 @@ mod upstream;
 mod worker;
 
 pub use listener::{BindError, BindMode, Listener, Protocol, bind};
-pub use tls::{Keys, TlsError};
+pub use tls::{Keys, TlsError, suite_names};
 
-use crate::config::Limits;
+use crate::config::{self, Limits};
 use crate::publish::Publisher;
 use crate::telemetry::{AccessLog, Counters};
+use ipnet::IpNet;
 use rustls::crypto::{GetRandomFailed, aws_lc_rs};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use tls::Terminator;
 use tokio::runtime::{LocalOptions, LocalRuntime};
 use tokio::sync::watch;
 use worker::{Parts, Phase};
@@ -48,6 +57,10 @@ use worker::{Parts, Phase};
 pub struct Setup {
     /// Bounds of the request path.
     pub limits: Limits,
+    /// TLS that ends here.
+    pub tls: config::Tls,
+    /// Peers whose connections begin with a PROXY protocol header, and whom it is believed.
+    pub proxy_protocol_from: Vec<IpNet>,
     /// Where the Snapshot comes from.
     pub publisher: Arc<Publisher>,
     /// Keys of certificates.
@@ -102,7 +115,9 @@ impl Proxy {
     pub fn start(setup: Setup) -> Result<Self, StartError> {
         let workers = setup.counters.len();
         let listeners = share_out(setup.listeners, workers)?;
-        let tls = tls::server_config(setup.publisher.clone(), setup.keys)?;
+        let tls = Arc::new(Terminator::new(&setup.tls, setup.publisher.clone(), setup.keys)?);
+        let in_front: Arc<[IpNet]> = setup.proxy_protocol_from.into();
+        let open = Arc::new(AtomicUsize::new(0));
         let (phase, watching) = watch::channel(Phase::Serving);
         let mut proxy = Self { phase, threads: Vec::with_capacity(workers) };
         for (index, (counters, listeners)) in setup.counters.into_iter().zip(listeners).enumerate() {
@@ -112,6 +127,9 @@ impl Proxy {
                 log: setup.access_log.clone(),
                 reader: setup.publisher.reader(),
                 tls: tls.clone(),
+                hsts: setup.tls.hsts,
+                in_front: in_front.clone(),
+                open: open.clone(),
                 seed: seed()?,
             };
             proxy.threads.push(spawn(index, parts, listeners, watching.clone())?);

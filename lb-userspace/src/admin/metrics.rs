@@ -85,6 +85,8 @@ impl Scrape {
         out.counter("tls_handshakes_failed", help, self.sum(|c| &c.handshakes_failed))?;
         let help = "HTTP/2 connections that were ended because of frames without content";
         out.counter("h2_floods", help, self.sum(|c| &c.h2_floods))?;
+        let help = "Connections closed because the PROXY protocol header that must be there was missing or malformed.";
+        out.counter("proxy_protocol_refused", help, self.sum(|c| &c.proxy_protocol_refused))?;
         out.counter("received_bytes", "Bytes read from clients.", self.sum(|c| &c.bytes_received))?;
         out.counter("sent_bytes", "Bytes written to clients.", self.sum(|c| &c.bytes_sent))
     }

@@ -1,7 +1,9 @@
 //! `sluice run`: arguments become a valid [`Config`] before a socket is opened; every fault is listed, exit code 64.
 
+use super::edge::EdgeArgs;
+use super::limits::LimitArgs;
 use super::{EXIT_USAGE, PIN_DIR, RUN_DIR};
-use crate::config::{AccessLogFormat, ClassMode, Config, Limits, Objects, SteeringMode, Tls};
+use crate::config::{AccessLogFormat, ClassMode, Config, Objects, SteeringMode};
 use clap::{ArgAction, Args, ValueEnum};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroUsize;
@@ -69,6 +71,10 @@ pub struct RunArgs {
     /// Zone of this node. Default: the label of its Node object.
     #[arg(long, env = "SLUICE_ZONE")]
     zone: Option<String>,
+    #[command(flatten)]
+    edge: EdgeArgs,
+    #[command(flatten)]
+    limits: LimitArgs,
 }
 
 /// Form of the agent's own log.
@@ -123,6 +129,8 @@ impl RunArgs {
         if self.controller_class.is_empty() {
             faults.push("--controller-class is empty: name the spec.controller of your IngressClass".to_owned());
         }
+        let (tls, limits) = (self.edge.tls(&mut faults), self.limits.limits(&mut faults));
+        let proxy_protocol_from = self.edge.proxy_protocol_from(&mut faults);
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let workers = self.workers.unwrap_or(cores);
         let workers = NonZeroUsize::new(workers).filter(|n| n.get() <= WORKERS_MAX);
@@ -144,9 +152,9 @@ impl RunArgs {
             access_log: self.access_log,
             drain_ms_max: self.drain_seconds * 1_000,
             objects: self.objects(),
-            limits: Limits::default(),
-            tls: Tls::default(),
-            proxy_protocol_from: Vec::new(),
+            limits,
+            tls,
+            proxy_protocol_from,
         })
     }
 

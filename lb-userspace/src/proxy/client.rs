@@ -43,11 +43,6 @@ impl Client {
         }
     }
 
-    /// Whether TLS ends here. A stream does not know: ask the facts of its connection.
-    pub fn is_tls(&self) -> bool {
-        matches!(self, Self::Tls(_))
-    }
-
     /// Whether HTTP/2 was agreed on in the handshake (RFC 7301).
     pub fn speaks_h2(&self) -> bool {
         matches!(self, Self::Tls(tls) if tls.get_ref().1.alpn_protocol() == Some(b"h2"))

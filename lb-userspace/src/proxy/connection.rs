@@ -7,7 +7,7 @@ use super::buffer::Input;
 use super::client::Client;
 use super::clock::Deadline;
 use super::exchange::{self, After};
-use super::forwarded::Facts;
+use super::facts::Facts;
 use super::h2::{self, meter::PREFACE};
 use super::head::{Bad, lexical};
 use super::worker::Worker;

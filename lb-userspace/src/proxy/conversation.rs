@@ -191,7 +191,7 @@ fn pass_head(
             record.status = status;
             let passed = match client.stream() {
                 Some(stream) => {
-                    let head = respond::h2_head(response, date);
+                    let head = respond::h2_head(response, asked, date);
                     // As above.
                     let _ = stream.respond(head, response.length == Length::None);
                     Passed { framing: Framing::Raw, keep_alive: true }

@@ -3,11 +3,12 @@
 //! Goes in: a connection whose input begins with a whole head. Comes out: what becomes of the connection ([`After`]).
 //! Does not read the client's head from the wire, and knows no framing: that is `head`, `body` and `flow`.
 
+use super::admission::admit;
 use super::body::{BadBody, Length};
 use super::connection::Connection;
 use super::conversation::{Conversation, converse, reach};
 use super::flow::{Framing, Scratch, poll_send_all};
-use super::forwarded;
+use super::forwarded::{self, Told};
 use super::grpc;
 use super::head::request::{self, Request};
 use super::head::{self, Bad, Version};
@@ -152,18 +153,24 @@ fn plan(conn: &Connection, request: &Request<'_, '_>, scratch: &mut Scratch, rec
     let id = forwarded::request_id(request).unwrap_or_else(|| id.as_str());
     let host = host::normalize(request.authority);
     record.asked(request, &host, id);
+    let published = worker.serving();
+    let certificate = published.snapshot.certificates.find(&host).is_some();
     let asked = Asked {
         version: request.version,
         head: request.method == "HEAD",
         grpc: request.is_grpc(),
         keep_alive: request.keep_alive && conn.may_go_on(),
+        hsts: worker.hsts.filter(|_| conn.facts.tls.is_some() && certificate),
     };
     let path = match path::normalize(request.target.split('?').next().unwrap_or_default()) {
         Ok(path) => path,
         Err(bad) => return Plan::Refuse(bad.into()),
     };
-    let published = worker.serving();
     let answer = |own| Plan::Answer(own, asked, request.length);
+    let admission = match admit(&conn.facts, &published.snapshot, &host, request.version == Version::Http2) {
+        Ok(admission) => admission,
+        Err(own) => return answer(own),
+    };
     let route = match published.snapshot.routes.find(&host, &path) {
         Match::Rule(_, route) | Match::Default(_, route) => route,
         Match::NoPath(_) => return answer(Own::error(404, "no-route", "no rule of this host covers this path")),
@@ -173,7 +180,7 @@ fn plan(conn: &Connection, request: &Request<'_, '_>, scratch: &mut Scratch, rec
     let mut view = filter::Request {
         client: conn.facts.peer.ip().to_canonical(),
         secure: conn.facts.secure,
-        certificate: published.snapshot.certificates.find(&host).is_some(),
+        certificate,
         host: &host,
         path: &path,
         received_target: &request.target,
@@ -191,14 +198,19 @@ fn plan(conn: &Connection, request: &Request<'_, '_>, scratch: &mut Scratch, rec
     {
         return answer(too_large());
     }
+    let identity = match admission.lines() {
+        Ok(identity) => identity,
+        Err(own) => return answer(own),
+    };
+    let told = Told { facts: &conn.facts, identity, request_id: id };
     let h2_head = match route.upstream.protocol {
         Protocol::Http1 => {
-            forwarded::write_head(scratch.up.out.bytes(), request, &view.target, &conn.facts, id);
+            forwarded::write_head(scratch.up.out.bytes(), request, &view.target, told);
             None
         }
         Protocol::Http2 => {
             let secure = route.upstream.tls.is_some();
-            match forwarded::h2_head(request, &view.target, &conn.facts, id, secure) {
+            match forwarded::h2_head(request, &view.target, told, secure) {
                 Some(head) => Some(Box::new(head)),
                 None => return Plan::Refuse(Bad::Target),
             }
@@ -332,7 +344,7 @@ async fn give_up(
 async fn refused(conn: &mut Connection, scratch: &mut Scratch, bad: &Bad, record: &mut Record) -> After {
     conn.worker.counters.requests_malformed.add(1);
     let own = Own::error(bad.status(), "malformed", &bad.to_string());
-    let asked = Asked { version: Version::Http11, head: false, grpc: false, keep_alive: false };
+    let asked = Asked { version: Version::Http11, head: false, grpc: false, keep_alive: false, hsts: None };
     answer(conn, scratch, &own, asked, record).await
 }
 
@@ -346,10 +358,10 @@ async fn answer(conn: &mut Connection, scratch: &mut Scratch, own: &Own, asked: 
             // A client that is gone is noticed when the body is sent.
             let _ = match asked {
                 Asked { grpc: true, .. } => stream.respond(respond::grpc_own(own, &date), true),
-                Asked { head: true, .. } => stream.respond(respond::h2_own(own, &date), true),
+                Asked { head: true, .. } => stream.respond(respond::h2_own(own, asked, &date), true),
                 _ => {
                     out.bytes().extend_from_slice(own.body().as_bytes());
-                    stream.respond(respond::h2_own(own, &date), false)
+                    stream.respond(respond::h2_own(own, asked, &date), false)
                 }
             };
         }

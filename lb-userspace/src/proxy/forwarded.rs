@@ -4,43 +4,23 @@
 //! they are replaced, and kept under `X-Original-*`. A field that has `_` where one of ours has `-` is dropped.
 
 use super::body::Length;
+use super::facts::{Facts, scheme};
 use super::fields::FieldSink;
 use super::head::name::{self, Name};
 use super::head::request::Request;
-use std::net::SocketAddr;
 
 /// Longest request id of a client that is passed on, bytes: four times ours.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
-/// What is known of a client's connection; all its requests share it.
-#[derive(Debug)]
-pub struct Facts {
-    /// Who it is.
-    pub peer: SocketAddr,
-    /// The address of ours that it connected to.
-    pub local: SocketAddr,
-    /// It came through TLS that ends here.
-    pub secure: bool,
-    /// The fields that are the same for all requests, as lines.
-    lines: Box<[u8]>,
-}
-
-impl Facts {
-    /// Facts of a connection: who opened it, to which of our addresses, and whether it came through TLS.
-    pub fn new(peer: SocketAddr, local: SocketAddr, secure: bool) -> Self {
-        let port = local.port();
-        let (ip, scheme) = (peer.ip().to_canonical(), scheme(secure));
-        let text = format!(
-            "X-Real-IP: {ip}\r\nX-Forwarded-For: {ip}\r\nX-Forwarded-Port: {port}\r\nX-Forwarded-Proto: {scheme}\r\n\
-             X-Forwarded-Scheme: {scheme}\r\nX-Scheme: {scheme}\r\n"
-        );
-        Self { peer, local, secure, lines: text.into_bytes().into() }
-    }
-}
-
-/// `https` or `http`.
-pub fn scheme(secure: bool) -> &'static str {
-    if secure { "https" } else { "http" }
+/// What endpoints are told beside what the client sent.
+#[derive(Debug, Clone, Copy)]
+pub struct Told<'a> {
+    /// The client's connection.
+    pub facts: &'a Facts,
+    /// The client's certificate, as field lines.
+    pub identity: &'a [u8],
+    /// Id of the request.
+    pub request_id: &'a str,
 }
 
 /// The client's request id, if it can be passed on: visible ASCII of at most 128 bytes.
@@ -51,12 +31,12 @@ pub fn request_id<'b>(request: &Request<'_, 'b>) -> Option<&'b str> {
 }
 
 /// Writes the whole head for HTTP/1.1. `target` is what the endpoint sees.
-pub fn write_head(out: &mut Vec<u8>, request: &Request<'_, '_>, target: &str, facts: &Facts, request_id: &str) {
+pub fn write_head(out: &mut Vec<u8>, request: &Request<'_, '_>, target: &str, told: Told<'_>) {
     for part in [request.method, " ", target, " HTTP/1.1\r\n"] {
         out.extend_from_slice(part.as_bytes());
     }
     out.field("Host", request.authority.as_bytes());
-    write_fields(out, request, facts, request_id);
+    write_fields(out, request, told);
     if matches!(request.length, Length::Chunked | Length::UntilClose) {
         out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
     }
@@ -65,26 +45,21 @@ pub fn write_head(out: &mut Vec<u8>, request: &Request<'_, '_>, target: &str, fa
 
 /// The whole head for HTTP/2; `secure`: the endpoint is spoken to through TLS. `None` when no URI can be made of it,
 /// which a head that was read never is.
-pub fn h2_head(
-    request: &Request<'_, '_>,
-    target: &str,
-    facts: &Facts,
-    request_id: &str,
-    secure: bool,
-) -> Option<http::Request<()>> {
+pub fn h2_head(request: &Request<'_, '_>, target: &str, told: Told<'_>, secure: bool) -> Option<http::Request<()>> {
     let uri = http::Uri::builder().scheme(scheme(secure)).authority(request.authority).path_and_query(target);
     let method = http::Method::from_bytes(request.method.as_bytes()).ok()?;
     let mut head = http::Request::builder().method(method).uri(uri.build().ok()?).body(()).ok()?;
-    write_fields(head.headers_mut(), request, facts, request_id);
+    write_fields(head.headers_mut(), request, told);
     if request.te_trailers {
         head.headers_mut().field("te", b"trailers");
     }
     Some(head)
 }
 
-fn write_fields(out: &mut impl FieldSink, request: &Request<'_, '_>, facts: &Facts, request_id: &str) {
-    out.field("X-Request-ID", request_id.as_bytes());
-    out.lines(&facts.lines);
+fn write_fields(out: &mut impl FieldSink, request: &Request<'_, '_>, told: Told<'_>) {
+    out.field("X-Request-ID", told.request_id.as_bytes());
+    out.lines(&told.facts.lines);
+    out.lines(told.identity);
     if !request.authority.is_empty() {
         out.field("X-Forwarded-Host", request.authority.as_bytes());
     }
@@ -92,7 +67,7 @@ fn write_fields(out: &mut impl FieldSink, request: &Request<'_, '_>, facts: &Fac
         match name::classify(field.name) {
             Name::ForwardedFor => out.field("X-Original-Forwarded-For", field.value),
             Name::ForwardedHost => out.field("X-Original-Forwarded-Host", field.value),
-            Name::Other | Name::Date | Name::Server if !request.nominated.contains(field.name) => {
+            Name::Other | Name::Date | Name::Server | Name::Hsts if !request.nominated.contains(field.name) => {
                 out.field(field.name, field.value);
             }
             _ => {}
@@ -107,14 +82,17 @@ fn write_fields(out: &mut impl FieldSink, request: &Request<'_, '_>, facts: &Fac
 mod tests {
     use super::*;
     use crate::config::Limits;
+    use crate::proxy::facts::{Arrival, Session};
     use crate::proxy::head::{self, request};
 
     fn forward(head: &str) -> String {
         let (mut fields, mut out) = (head::no_fields(), Vec::new());
         let request = request::parse(head.as_bytes(), &mut fields, &Limits::default()).expect("well formed");
-        let facts = Facts::new(([192, 0, 2, 7], 1_234).into(), ([192, 0, 2, 8], 443).into(), true);
+        let arrival = Arrival::new(([192, 0, 2, 7], 1_234).into(), ([192, 0, 2, 8], 443).into(), None);
+        let facts = Facts::new(arrival, Some(Session::default()));
         let id = request_id(&request).unwrap_or("ours");
-        write_head(&mut out, &request, "/t", &facts, id);
+        let told = Told { facts: &facts, identity: b"ssl-client-verify: NONE\r\n", request_id: id };
+        write_head(&mut out, &request, "/t", told);
         String::from_utf8(out).expect("text")
     }
 
@@ -122,7 +100,7 @@ mod tests {
     fn what_we_state_is_whole_and_in_order() {
         let want = "GET /t HTTP/1.1\r\nHost: a.b:80\r\nX-Request-ID: ours\r\nX-Real-IP: 192.0.2.7\r\n\
                     X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Port: 443\r\nX-Forwarded-Proto: https\r\n\
-                    X-Forwarded-Scheme: https\r\nX-Scheme: https\r\nX-Forwarded-Host: a.b:80\r\nAccept: */*\r\n\r\n";
+                    X-Forwarded-Scheme: https\r\nX-Scheme: https\r\nssl-client-verify: NONE\r\nX-Forwarded-Host: a.b:80\r\nAccept: */*\r\n\r\n";
         assert_eq!(forward("GET / HTTP/1.1\r\nHost: a.b:80\r\nAccept: */*\r\n\r\n"), want);
     }
 
@@ -142,6 +120,11 @@ mod tests {
             "X-Forwarded-Proto: evil",
             "X-Forwarded-Port: evil",
             "X-Scheme: evil",
+            "ssl-client-verify: evil",
+            "SSL_Client_Verify: evil",
+            "ssl-client-subject-dn: evil",
+            "ssl-client-issuer-dn: evil",
+            "ssl-client-cert: evil",
             "X-Original-Forwarded-For: evil",
             "Upgrade: evil",
             "TE: evil",

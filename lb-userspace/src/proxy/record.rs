@@ -2,7 +2,7 @@
 //!
 //! Goes in: what the exchange learns as it goes. Comes out: counters, and a line of the access log if it is on.
 
-use super::forwarded::scheme;
+use super::facts::scheme;
 use super::head::request::Request;
 use super::worker::Worker;
 use crate::telemetry::AccessRecord;

@@ -9,6 +9,8 @@ use super::grpc;
 use super::head::Version;
 use super::head::name::{self, Name};
 use super::head::response::Response;
+use super::hsts;
+use crate::config::Hsts;
 use lb_core::filter::Answer;
 
 /// The value of `Server` where a backend gives none.
@@ -25,6 +27,8 @@ pub struct Asked {
     pub grpc: bool,
     /// The client and we want another request on the connection.
     pub keep_alive: bool,
+    /// `Strict-Transport-Security`, where it came over TLS to a host with a certificate.
+    pub hsts: Option<Hsts>,
 }
 
 /// How a response is passed on.
@@ -71,7 +75,7 @@ impl Own {
 pub fn write_head(out: &mut Vec<u8>, response: &Response<'_, '_>, asked: Asked, date: &[u8; 29]) -> Passed {
     let passed = passed(response, asked);
     write_status(out, response.status, response.reason);
-    write_fields(out, response, date);
+    write_fields(out, response, asked, date);
     if passed.framing == Framing::Chunked {
         out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
     }
@@ -80,9 +84,9 @@ pub fn write_head(out: &mut Vec<u8>, response: &Response<'_, '_>, asked: Asked, 
 }
 
 /// The head of a final response for HTTP/2.
-pub fn h2_head(response: &Response<'_, '_>, date: &[u8; 29]) -> http::Response<()> {
+pub fn h2_head(response: &Response<'_, '_>, asked: Asked, date: &[u8; 29]) -> http::Response<()> {
     let mut head = h2_status(response.status);
-    write_fields(head.headers_mut(), response, date);
+    write_fields(head.headers_mut(), response, asked, date);
     head
 }
 
@@ -105,13 +109,16 @@ pub fn h2_continue() -> http::Response<()> {
     h2_status(100)
 }
 
-fn write_fields(out: &mut impl FieldSink, response: &Response<'_, '_>, date: &[u8; 29]) {
-    let (dated, served) = write_passing(out, response);
+fn write_fields(out: &mut impl FieldSink, response: &Response<'_, '_>, asked: Asked, date: &[u8; 29]) {
+    let (dated, served, strict) = write_passing(out, response);
     if !dated {
         out.field("Date", date);
     }
     if !served {
         out.field("Server", SERVER);
+    }
+    if let Some(hsts) = asked.hsts.filter(|_| !strict) {
+        out.field(hsts::NAME, &hsts::value(hsts));
     }
     match (response.length, response.stated_length) {
         (Length::Sized(size), _) | (_, Some(size)) => out.length(size),
@@ -119,18 +126,20 @@ fn write_fields(out: &mut impl FieldSink, response: &Response<'_, '_>, date: &[u
     }
 }
 
-/// Writes the backend's fields that pass; answers whether `Date` and `Server` are among them.
-fn write_passing(out: &mut impl FieldSink, response: &Response<'_, '_>) -> (bool, bool) {
-    let (mut dated, mut served) = (false, false);
+/// Writes the backend's fields that pass; answers whether `Date`, `Server` and
+/// `Strict-Transport-Security` are among them.
+fn write_passing(out: &mut impl FieldSink, response: &Response<'_, '_>) -> (bool, bool, bool) {
+    let (mut dated, mut served, mut strict) = (false, false, false);
     for field in response.fields {
         let kind = name::classify(field.name);
         dated |= kind == Name::Date;
         served |= kind == Name::Server;
+        strict |= kind == Name::Hsts;
         if passes(kind) && !response.nominated.contains(field.name) {
             out.field(field.name, field.value);
         }
     }
-    (dated, served)
+    (dated, served, strict)
 }
 
 fn h2_status(status: u16) -> http::Response<()> {
@@ -144,7 +153,7 @@ fn h2_status(status: u16) -> http::Response<()> {
 pub fn write_own(out: &mut Vec<u8>, own: &Own, asked: Asked, date: &[u8; 29]) {
     write_status(out, own.status, reason_phrase(own.status).as_bytes());
     let body = own.body();
-    write_own_fields(out, own, body.len(), date);
+    write_own_fields(out, own, asked, body.len(), date);
     write_end(out, asked.version, asked.keep_alive);
     if !asked.head {
         out.extend_from_slice(body.as_bytes());
@@ -152,9 +161,9 @@ pub fn write_own(out: &mut Vec<u8>, own: &Own, asked: Asked, date: &[u8; 29]) {
 }
 
 /// An answer of our own for HTTP/2: its head; the body is [`Own::body`].
-pub fn h2_own(own: &Own, date: &[u8; 29]) -> http::Response<()> {
+pub fn h2_own(own: &Own, asked: Asked, date: &[u8; 29]) -> http::Response<()> {
     let mut head = h2_status(own.status);
-    write_own_fields(head.headers_mut(), own, own.body().len(), date);
+    write_own_fields(head.headers_mut(), own, asked, own.body().len(), date);
     head
 }
 
@@ -169,10 +178,13 @@ pub fn grpc_own(own: &Own, date: &[u8; 29]) -> http::Response<()> {
     head
 }
 
-fn write_own_fields(out: &mut impl FieldSink, own: &Own, body_bytes: usize, date: &[u8; 29]) {
+fn write_own_fields(out: &mut impl FieldSink, own: &Own, asked: Asked, body_bytes: usize, date: &[u8; 29]) {
     out.field("Server", SERVER);
     out.field("Date", date);
     out.field("Content-Type", b"text/plain; charset=utf-8");
+    if let Some(hsts) = asked.hsts {
+        out.field(hsts::NAME, &hsts::value(hsts));
+    }
     if let Some(location) = &own.location {
         out.field("Location", location.as_bytes());
     }
@@ -192,7 +204,16 @@ fn passed(response: &Response<'_, '_>, asked: Asked) -> Passed {
 
 /// Responses may carry any field of ours back, such as the request id.
 fn passes(kind: Name) -> bool {
-    matches!(kind, Name::Other | Name::Date | Name::Server | Name::RequestId | Name::ForwardedFor | Name::ForwardedHost)
+    matches!(
+        kind,
+        Name::Other
+            | Name::Date
+            | Name::Server
+            | Name::Hsts
+            | Name::RequestId
+            | Name::ForwardedFor
+            | Name::ForwardedHost
+    )
 }
 
 fn write_status(out: &mut Vec<u8>, status: u16, reason: &[u8]) {

@@ -1,26 +1,33 @@
-//! TLS that ends here: keys by certificate, the certificate by server name, and the generated default one.
+//! TLS that ends here: one configuration for all hosts that ask nothing of clients, and one for each thing that hosts
+//! ask of clients (mutual TLS).
 //!
-//! Goes in: Snapshots, before they are published. Comes out: a rustls configuration that looks each handshake's name up
-//! in the Snapshot that serves then, so that a certificate is swapped by publishing. Established connections go on.
+//! Goes in: settings, and for each handshake the server name with what its host asks. Comes out: rustls configurations,
+//! shared by all workers, so that a session which began on one is resumed on another. Certificates are looked up in the
+//! Snapshot that serves ([`keys`]), so they are swapped by publishing.
 
-use crate::publish::Publisher;
-use arc_swap::ArcSwap;
-use lb_core::Snapshot;
-use lb_core::model::certificate::PrivateKey;
-use lb_core::model::{Certificate, host};
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer};
-use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
-use rustls::sign::CertifiedKey;
-use rustls::{ServerConfig, SupportedCipherSuite, version};
-use std::collections::HashMap;
-use std::sync::Arc;
+mod clients;
+pub mod keys;
+mod suites;
 
-/// The name in the default certificate; `.invalid` can never be a host (RFC 2606).
-const DEFAULT_NAME: &str = "sluice.invalid";
+pub use clients::Asking;
+pub use keys::Keys;
+pub(super) use keys::{certificate_chain, private_key};
+pub use suites::{UnknownSuite, suite_names};
+
+use crate::config;
+use crate::publish::{Published, Publisher};
+use keys::BySnapshot;
+use lb_core::model::ClientAuth;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier, danger::ClientCertVerifier};
+use rustls::{ServerConfig, SupportedProtocolVersion, version};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Session tickets for each TLS 1.3 handshake: one is enough for one more connection.
 const TICKETS: usize = 1;
+
+/// What is spoken above TLS, in order of preference (RFC 7301).
+const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 /// TLS cannot be set up at all.
 #[derive(Debug, thiserror::Error)]
@@ -31,128 +38,110 @@ pub enum TlsError {
     /// The cryptographic library refuses something.
     #[error("TLS cannot be set up: {0}")]
     Rustls(#[from] rustls::Error),
+    /// A cipher suite that is not known.
+    #[error(transparent)]
+    Suite(#[from] UnknownSuite),
 }
 
-/// Keys that are ready to sign, by certificate.
+/// Configurations of TLS, shared by all workers.
 #[derive(Debug)]
-pub struct Keys {
-    default: Arc<CertifiedKey>,
-    default_fingerprint: String,
-    ready: ArcSwap<Ready>,
+pub struct Terminator {
+    maker: Maker,
+    /// Of hosts that ask nothing of clients.
+    open: Arc<ServerConfig>,
+    /// Of the others. The lock is taken by handshakes of such hosts alone.
+    asking: Mutex<clients::Cache>,
 }
 
-/// Keys of the Snapshot that comes, and of the one that serves until then.
-#[derive(Debug, Default)]
-struct Ready {
-    next: Arc<ByFingerprint>,
-    serving: Arc<ByFingerprint>,
+/// What all configurations have in common.
+#[derive(Debug)]
+struct Maker {
+    provider: Arc<CryptoProvider>,
+    versions: Vec<&'static SupportedProtocolVersion>,
+    certificates: Arc<BySnapshot>,
+    our_order: bool,
 }
 
-type ByFingerprint = HashMap<String, (Arc<Certificate>, Arc<CertifiedKey>)>;
-
-impl Keys {
-    /// Generates the default certificate.
+impl Terminator {
+    /// Sets TLS up.
     ///
     /// # Errors
-    /// [`TlsError`], when the cryptographic library cannot do that.
-    pub fn new() -> Result<Arc<Self>, TlsError> {
-        let made = rcgen::generate_simple_self_signed([DEFAULT_NAME.to_owned()])?;
-        let leaf = made.cert.der().clone();
-        let fingerprint = sha256(&leaf);
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
-        let default = CertifiedKey::new(vec![leaf], aws_lc_rs::sign::any_supported_type(&key)?);
-        Ok(Arc::new(Self { default: Arc::new(default), default_fingerprint: fingerprint, ready: ArcSwap::default() }))
+    /// [`TlsError`], when the settings and the cryptographic library have nothing in common.
+    pub fn new(settings: &config::Tls, publisher: Arc<Publisher>, keys: Arc<Keys>) -> Result<Self, TlsError> {
+        let maker = Maker {
+            provider: Arc::new(suites::provider(&settings.ciphers)?),
+            versions: match settings.version_min {
+                config::TlsVersion::Tls12 => vec![&version::TLS13, &version::TLS12],
+                config::TlsVersion::Tls13 => vec![&version::TLS13],
+            },
+            certificates: Arc::new(BySnapshot::new(publisher, keys)),
+            our_order: !settings.ciphers.is_empty(),
+        };
+        let open = Arc::new(maker.make(WebPkiClientVerifier::no_client_auth())?);
+        Ok(Self { maker, open, asking: Mutex::default() })
     }
 
-    /// Makes the keys of a Snapshot ready. Call it before the Snapshot is published, from the thread that publishes.
-    pub fn prepare(&self, snapshot: &Snapshot) {
-        let serving = self.ready.load().next.clone();
-        let mut next = ByFingerprint::default();
-        for (_, certificate) in snapshot.certificates.entries() {
-            if next.contains_key(&certificate.fingerprint) {
-                continue;
-            }
-            let held = serving.get(&certificate.fingerprint).filter(|(held, _)| held == certificate);
-            let key = match held {
-                Some((_, key)) => Ok(key.clone()),
-                None => certified(certificate).map(Arc::new),
-            };
-            match key {
-                Ok(key) => drop(next.insert(certificate.fingerprint.clone(), (certificate.clone(), key))),
-                Err(error) => {
-                    let source = &certificate.source;
-                    tracing::warn!(%source, %error, "the key cannot sign; its names get the default certificate");
-                }
-            }
-        }
-        self.ready.store(Arc::new(Ready { next: Arc::new(next), serving }));
+    /// The configuration of a host that asks nothing of clients.
+    pub fn open(&self) -> &Arc<ServerConfig> {
+        &self.open
     }
 
-    /// SHA-256 of the default certificate, hexadecimal.
-    #[must_use]
-    pub fn default_fingerprint(&self) -> String {
-        self.default_fingerprint.clone()
-    }
-
-    fn get(&self, certificate: &Certificate) -> Option<Arc<CertifiedKey>> {
-        let ready = self.ready.load();
-        let found = ready.next.get(&certificate.fingerprint).or_else(|| ready.serving.get(&certificate.fingerprint));
-        found.map(|(_, key)| key.clone())
+    /// The configuration of a host that asks `auth` of clients.
+    pub fn asking(&self, auth: &Arc<ClientAuth>, published: &Published) -> Arc<Asking> {
+        // What a thread that panicked left is whole: an entry is there or it is not.
+        let mut cache = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        cache.get(auth, &published.snapshot, |auth| Asking::new(auth, &self.maker.provider, |v| self.maker.make(v)))
     }
 }
 
-/// The configuration of all TLS listeners.
-pub(super) fn server_config(publisher: Arc<Publisher>, keys: Arc<Keys>) -> Result<Arc<ServerConfig>, TlsError> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&version::TLS13, &version::TLS12])?
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::new(BySnapshot { publisher, keys }));
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.ticketer = aws_lc_rs::Ticketer::new()?;
-    config.send_tls13_tickets = TICKETS;
-    Ok(Arc::new(config))
-}
-
-#[derive(Debug)]
-struct BySnapshot {
-    publisher: Arc<Publisher>,
-    keys: Arc<Keys>,
-}
-
-impl ResolvesServerCert for BySnapshot {
-    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let published = self.publisher.current();
-        let certificate =
-            hello.server_name().and_then(|name| published.snapshot.certificates.find(&host::normalize(name)));
-        Some(certificate.and_then(|c| self.keys.get(c)).unwrap_or_else(|| self.keys.default.clone()))
+impl Maker {
+    /// Each configuration has ticket keys of its own: what a client showed under one is not taken under another. rustls
+    /// makes new keys every 6 hours and takes tickets for 12 at most; no file holds them, so they end with the process.
+    fn make(&self, verifier: Arc<dyn ClientCertVerifier>) -> Result<ServerConfig, rustls::Error> {
+        let mut config = ServerConfig::builder_with_provider(self.provider.clone())
+            .with_protocol_versions(&self.versions)?
+            .with_client_cert_verifier(verifier)
+            .with_cert_resolver(self.certificates.clone());
+        config.alpn_protocols = PROTOCOLS.iter().map(|name| name.to_vec()).collect();
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.ticketer = aws_lc_rs::Ticketer::new()?;
+        config.send_tls13_tickets = TICKETS;
+        config.ignore_client_order = self.our_order;
+        Ok(config)
     }
 }
 
-fn certified(certificate: &Certificate) -> Result<CertifiedKey, rustls::Error> {
-    let key = private_key(certificate);
-    Ok(CertifiedKey::new(certificate_chain(certificate), aws_lc_rs::sign::any_supported_type(&key)?))
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustls::NamedGroup;
 
-/// The chain of a certificate, as rustls wants it.
-pub(super) fn certificate_chain(certificate: &Certificate) -> Vec<CertificateDer<'static>> {
-    certificate.chain.iter().map(|der| CertificateDer::from(der.clone())).collect()
-}
-
-/// The private key of a certificate, as rustls wants it.
-pub(super) fn private_key(certificate: &Certificate) -> PrivateKeyDer<'static> {
-    match &certificate.key {
-        PrivateKey::Pkcs8(der) => PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(der.clone())),
-        PrivateKey::Pkcs1(der) => PrivateKeyDer::Pkcs1(PrivatePkcs1KeyDer::from(der.clone())),
-        PrivateKey::Sec1(der) => PrivateKeyDer::Sec1(PrivateSec1KeyDer::from(der.clone())),
+    fn terminator(settings: &config::Tls) -> Result<Terminator, TlsError> {
+        Terminator::new(settings, Arc::default(), Keys::new().expect("keys"))
     }
-}
 
-/// SHA-256 in hexadecimal, from the cipher suite that every TLS 1.3 library must have (RFC 8446 section 9.1).
-fn sha256(bytes: &[u8]) -> String {
-    let SupportedCipherSuite::Tls13(suite) = aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256 else {
-        return String::new();
-    };
-    suite.common.hash_provider.hash(bytes).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    #[test]
+    fn tickets_live_twelve_hours_and_no_session_is_stored() {
+        let terminator = terminator(&config::Tls::default()).expect("set up");
+        let config = terminator.open();
+        assert!(config.ticketer.enabled() && !config.session_storage.can_cache());
+        assert_eq!(config.ticketer.lifetime(), 12 * 3_600);
+    }
+
+    #[test]
+    fn the_hybrid_key_exchange_comes_first() {
+        let groups = suites::provider(&[]).expect("known").kx_groups;
+        assert_eq!(groups.first().map(|group| group.name()), Some(NamedGroup::X25519MLKEM768));
+    }
+
+    #[test]
+    fn suites_are_those_that_were_named() {
+        let named = |names: &[&str], version_min| {
+            let ciphers = names.iter().map(|name| (*name).to_owned()).collect();
+            terminator(&config::Tls { version_min, ciphers, hsts: None })
+        };
+        let one = named(&["TLS_AES_128_GCM_SHA256"], config::TlsVersion::Tls13).expect("set up");
+        assert_eq!(one.open().crypto_provider().cipher_suites.len(), 1);
+        assert!(matches!(named(&["AES128-SHA"], config::TlsVersion::Tls12), Err(TlsError::Suite(_))));
+    }
 }

@@ -4,18 +4,19 @@
 //! Goes in: listeners and a [`Phase`]. Comes out, at the end: how many connections had to be cut.
 
 use super::buffer::Store;
-use super::client::Client;
 use super::clock::{Clock, Deadline};
 use super::connection::Connection;
-use super::forwarded::Facts;
 use super::h2::client::Shared;
+use super::handshake;
 use super::listener::Protocol;
+use super::tls::Terminator;
 use super::upstream::Key;
 use super::upstream::pool::Pool;
 use super::upstream::tls::Ways;
-use crate::config::Limits;
+use crate::config::{Hsts, Limits};
 use crate::publish::{Published, Reader};
 use crate::telemetry::{AccessLog, Counters};
+use ipnet::IpNet;
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::future::{Future, poll_fn};
@@ -24,11 +25,11 @@ use std::ops::Deref;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio_rustls::TlsAcceptor;
 
 /// Ticks of the clock between two sweeps of the pool: a second.
 const SWEEP_TICKS: u64 = 10;
@@ -62,7 +63,13 @@ pub struct Parts {
     /// The Snapshot.
     pub reader: Reader,
     /// TLS.
-    pub tls: Arc<rustls::ServerConfig>,
+    pub tls: Arc<Terminator>,
+    /// `Strict-Transport-Security`.
+    pub hsts: Option<Hsts>,
+    /// Peers whose connections begin with a PROXY protocol header.
+    pub in_front: Arc<[IpNet]>,
+    /// Client connections of all workers.
+    pub open: Arc<AtomicUsize>,
     /// Seed of request ids.
     pub seed: u64,
 }
@@ -85,6 +92,12 @@ pub struct Worker {
     pub ways: Ways,
     /// Buffers that are not in use.
     pub buffers: Store,
+    /// TLS.
+    pub tls: Arc<Terminator>,
+    /// `Strict-Transport-Security`.
+    pub hsts: Option<Hsts>,
+    /// Peers whose connections begin with a PROXY protocol header.
+    pub in_front: Arc<[IpNet]>,
     /// No request may follow the one at work.
     pub draining: Cell<bool>,
     reader: RefCell<Reader>,
@@ -92,7 +105,7 @@ pub struct Worker {
     swept: RefCell<(u64, HashSet<SocketAddr>)>,
     random: RefCell<fastrand::Rng>,
     connections: Cell<usize>,
-    tls: TlsAcceptor,
+    open: Arc<AtomicUsize>,
 }
 
 /// What serves, as requests of one worker hold it: they count in the worker's own memory, so that cores do not fight
@@ -161,7 +174,10 @@ impl Worker {
             swept: RefCell::default(),
             random: RefCell::new(fastrand::Rng::with_seed(parts.seed)),
             connections: Cell::new(0),
-            tls: TlsAcceptor::from(parts.tls),
+            open: parts.open,
+            tls: parts.tls,
+            hsts: parts.hsts,
+            in_front: parts.in_front,
         })
     }
 
@@ -243,40 +259,19 @@ impl Worker {
     }
 
     fn admit(self: &Rc<Self>, tcp: TcpStream, peer: SocketAddr, served: SocketAddr, protocol: Protocol) {
-        if self.connections.get() >= self.limits.connections_max {
+        let Some(open) = Open::new(self) else {
             self.counters.connections_refused.add(1);
             return;
-        }
-        let open = Open::new(self.clone());
+        };
         let worker = self.clone();
         tokio::task::spawn_local(async move {
             let deadline = Deadline::new(&worker.clock);
-            let client = match protocol {
-                Protocol::Http => Some(Client::Plain(tcp)),
-                Protocol::Https => worker.handshake(tcp, &deadline).await,
-            };
-            if let Some(client) = client {
-                let local = local_address(&client, served);
-                let facts = Rc::new(Facts::new(peer, local, client.is_tls()));
-                Connection::new(worker, client, deadline, facts).serve().await;
+            let prepared = handshake::prepare(&worker, tcp, &deadline, peer, (served, protocol)).await;
+            if let Some((client, facts)) = prepared {
+                Connection::new(worker, client, deadline, Rc::new(facts)).serve().await;
             }
             drop(open);
         });
-    }
-
-    async fn handshake(&self, tcp: TcpStream, deadline: &Deadline) -> Option<Client> {
-        deadline.set(self.limits.handshake_ms_max);
-        let mut accepting = self.tls.accept(tcp);
-        let accepted = poll_fn(|cx| match std::pin::Pin::new(&mut accepting).poll(cx) {
-            Poll::Pending if deadline.poll(cx) => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(result) => Poll::Ready(result.ok()),
-        })
-        .await;
-        if accepted.is_none() {
-            self.counters.handshakes_failed.add(1);
-        }
-        accepted.map(|tls| Client::Tls(Box::new(tls)))
     }
 
     async fn drained(&self, mut phase: watch::Receiver<Phase>) -> usize {
@@ -295,28 +290,29 @@ impl Worker {
     }
 }
 
-/// The address that a client connected to: a listener on every address knows the port only.
-fn local_address(client: &Client, served: SocketAddr) -> SocketAddr {
-    let bound = client.tcp().filter(|_| served.ip().is_unspecified()).and_then(|tcp| tcp.local_addr().ok());
-    bound.map_or(served, |bound| SocketAddr::new(bound.ip(), served.port()))
-}
-
 /// Counts a connection as long as it lives.
 struct Open {
     worker: Rc<Worker>,
 }
 
 impl Open {
-    fn new(worker: Rc<Worker>) -> Self {
+    /// `None` when as many are open as all workers may have together.
+    fn new(worker: &Rc<Worker>) -> Option<Self> {
+        // All workers share the number: connections are not spread evenly, so a share for each would refuse too early.
+        if worker.open.fetch_add(1, Ordering::Relaxed) >= worker.limits.connections_max {
+            worker.open.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
         worker.connections.set(worker.connections.get() + 1);
         worker.counters.connections_accepted.add(1);
         worker.counters.connections_active.add(1);
-        Self { worker }
+        Some(Self { worker: worker.clone() })
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
+        self.worker.open.fetch_sub(1, Ordering::Relaxed);
         self.worker.connections.set(self.worker.connections.get().saturating_sub(1));
         self.worker.counters.connections_active.sub(1);
     }

@@ -37,6 +37,7 @@ pub struct Counters {
     pub connections_active: Counter,
     pub connections_refused: Counter,
     pub handshakes_failed: Counter,
+    pub proxy_protocol_refused: Counter,
     pub requests: Counter,
     pub requests_active: Counter,
     pub requests_malformed: Counter,

@@ -7,7 +7,7 @@ use lb_core::model::{
     Endpoint, HostPattern, Kind, ObjectRef, Origin, PathMatch, Policy, Service, ServiceId, ServiceKey,
 };
 use lb_core::route::{Builder, RouteTable, plain_route};
-use lb_userspace::config::{AccessLogFormat, Limits};
+use lb_userspace::config::{AccessLogFormat, Limits, Tls};
 use lb_userspace::proxy::{self, BindMode, Keys, Protocol, Proxy, Setup};
 use lb_userspace::publish::Publisher;
 use lb_userspace::telemetry::{AccessLog, Counters};
@@ -25,9 +25,26 @@ pub struct Rig {
     pub proxy: Option<Proxy>,
     pub http: SocketAddr,
     pub https: SocketAddr,
+    /// Of the first worker.
     pub counters: Arc<Counters>,
+    /// Of all workers.
+    pub workers: Vec<Arc<Counters>>,
     pub publisher: Arc<Publisher>,
     pub keys: Arc<Keys>,
+}
+
+/// What faces clients.
+pub struct Edge {
+    pub limits: Limits,
+    pub tls: Tls,
+    pub proxy_protocol_from: Vec<ipnet::IpNet>,
+    pub workers: usize,
+}
+
+impl Default for Edge {
+    fn default() -> Self {
+        Self { limits: Limits::default(), tls: Tls::default(), proxy_protocol_from: Vec::new(), workers: 1 }
+    }
 }
 
 impl Rig {
@@ -43,26 +60,34 @@ impl Rig {
     }
 
     pub fn with(limits: Limits, snapshot: Snapshot) -> Self {
+        Self::edged(Edge { limits, ..Edge::default() }, snapshot)
+    }
+
+    /// With everything that can be set of what faces clients.
+    pub fn edged(edge: Edge, snapshot: Snapshot) -> Self {
+        let workers = NonZeroUsize::new(edge.workers).expect("a worker");
         let (publisher, keys) = (Arc::new(Publisher::default()), Keys::new().expect("keys"));
         keys.prepare(&snapshot);
         publisher.publish(snapshot);
         let bind = |protocol| {
             let any = SocketAddr::from(([127, 0, 0, 1], 0));
-            proxy::bind(any, protocol, NonZeroUsize::MIN, BindMode::Direct).expect("bound")
+            proxy::bind(any, protocol, workers, BindMode::Direct).expect("bound")
         };
         let listeners = vec![bind(Protocol::Http), bind(Protocol::Https)];
         let (http, https) = (listeners[0].bound(), listeners[1].bound());
-        let counters = Arc::new(Counters::default());
+        let counters: Vec<Arc<Counters>> = (0..edge.workers).map(|_| Arc::default()).collect();
         let setup = Setup {
-            limits,
+            limits: edge.limits,
+            tls: edge.tls,
+            proxy_protocol_from: edge.proxy_protocol_from,
             publisher: publisher.clone(),
             keys: keys.clone(),
             listeners,
-            counters: vec![counters.clone()],
+            counters: counters.clone(),
             access_log: AccessLog::start(AccessLogFormat::Off),
         };
         let proxy = Some(Proxy::start(setup).expect("started"));
-        Self { proxy, http, https, counters, publisher, keys }
+        Self { proxy, http, https, counters: counters[0].clone(), workers: counters, publisher, keys }
     }
 
     /// A connection to the plain listener.

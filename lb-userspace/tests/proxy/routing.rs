@@ -106,12 +106,12 @@ fn filters_answer_or_change_the_request() {
     let rewrite = RewriteTarget::parse("/$1").expect("target");
     let rewritten = routes(|route| {
         route.path = PathMatch::regex("/shop/(.*)").expect("path");
-        route.filters = vec![Filter::RewriteTarget(rewrite)];
+        route.filters = [Filter::RewriteTarget(rewrite)].into();
     });
     let rig = Rig::with(Limits::default(), Snapshot { routes: rewritten, ..snapshot(&[backend.address]) });
     assert_eq!(rig.connect().get("/shop/cart?x=y").text(), "/cart?x=y");
     let redirected = routes(|route| {
-        route.filters = vec![Filter::SslRedirect(SslRedirect { force: true, preserve_trailing_slash: false })];
+        route.filters = [Filter::SslRedirect(SslRedirect { force: true, preserve_trailing_slash: false })].into();
     });
     rig.publisher.publish(Snapshot { routes: redirected, ..snapshot(&[backend.address]) });
     let response = rig.connect().get("/x?y");

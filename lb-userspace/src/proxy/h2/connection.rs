@@ -10,7 +10,7 @@ use crate::proxy::client::Client;
 use crate::proxy::clock::Deadline;
 use crate::proxy::connection::Connection;
 use crate::proxy::exchange::{self, After};
-use crate::proxy::forwarded::Facts;
+use crate::proxy::facts::Facts;
 use crate::proxy::worker::Worker;
 use bytes::Bytes;
 use h2::server::SendResponse;

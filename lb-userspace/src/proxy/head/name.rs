@@ -18,6 +18,7 @@ pub enum Name {
     RequestId,
     ForwardedFor,
     ForwardedHost,
+    Hsts,
     /// Ends at this hop, or is stated by us: never passed on.
     Dropped,
     /// One of the above or below, written with `_`.
@@ -39,16 +40,22 @@ pub fn classify(name: &str) -> Name {
         10 => &[("connection", Name::Connection), ("keep-alive", Name::Dropped)],
         12 => &[("x-request-id", Name::RequestId)],
         14 => &[("content-length", Name::ContentLength)],
-        15 => &[("x-forwarded-for", Name::ForwardedFor)],
+        15 => &[("x-forwarded-for", Name::ForwardedFor), ("ssl-client-cert", Name::Dropped)],
         16 => &[
             ("x-forwarded-host", Name::ForwardedHost),
             ("x-forwarded-port", Name::Dropped),
             ("proxy-connection", Name::Dropped),
         ],
-        17 => &[("x-forwarded-proto", Name::Dropped), ("transfer-encoding", Name::TransferEncoding)],
+        17 => &[
+            ("x-forwarded-proto", Name::Dropped),
+            ("transfer-encoding", Name::TransferEncoding),
+            ("ssl-client-verify", Name::Dropped),
+        ],
         18 => &[("x-forwarded-scheme", Name::Dropped)],
+        20 => &[("ssl-client-issuer-dn", Name::Dropped)],
+        21 => &[("ssl-client-subject-dn", Name::Dropped)],
         24 => &[("x-original-forwarded-for", Name::Dropped)],
-        25 => &[("x-original-forwarded-host", Name::Dropped)],
+        25 => &[("x-original-forwarded-host", Name::Dropped), ("strict-transport-security", Name::Hsts)],
         _ => return Name::Other,
     };
     for (text, kind) in known {

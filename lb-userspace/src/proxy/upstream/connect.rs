@@ -5,7 +5,7 @@ use super::announce;
 use super::tls::{self, Ways};
 use crate::proxy::clock::Deadline;
 use crate::proxy::endpoint::Endpoint;
-use crate::proxy::forwarded::Facts;
+use crate::proxy::facts::Facts;
 use crate::telemetry::Counters;
 use lb_core::model::Upstream;
 use lb_core::model::upstream::Protocol;
