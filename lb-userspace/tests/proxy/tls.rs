@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 /// Takes any certificate: the tests compare what came.
 #[derive(Debug)]
-struct Anyone;
+pub struct Anyone;
 
 impl ServerCertVerifier for Anyone {
     fn verify_server_cert(
@@ -53,9 +53,9 @@ impl ServerCertVerifier for Anyone {
     }
 }
 
-type Tls = StreamOwned<ClientConnection, TcpStream>;
+pub type Tls = StreamOwned<ClientConnection, TcpStream>;
 
-fn config(versions: &[&'static rustls::SupportedProtocolVersion]) -> Arc<ClientConfig> {
+pub fn config(versions: &[&'static rustls::SupportedProtocolVersion]) -> Arc<ClientConfig> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(versions)
@@ -68,19 +68,27 @@ fn config(versions: &[&'static rustls::SupportedProtocolVersion]) -> Arc<ClientC
 }
 
 /// A connection with this server name; an IP address sends none.
-fn connect(address: SocketAddr, name: &str, config: Arc<ClientConfig>) -> Client<Tls> {
+pub fn connect(address: SocketAddr, name: &str, config: Arc<ClientConfig>) -> Client<Tls> {
+    let client = secure(dial(address), name, config);
+    assert_eq!(client.stream.get_ref().conn.alpn_protocol(), Some(b"http/1.1".as_slice()));
+    client
+}
+
+/// TLS with this server name over a connection.
+pub fn secure(tcp: TcpStream, name: &str, config: Arc<ClientConfig>) -> Client<Tls> {
     let name = ServerName::try_from(name.to_owned()).expect("a name");
-    let mut stream = StreamOwned::new(ClientConnection::new(config, name).expect("a client"), dial(address));
-    stream.conn.complete_io(&mut stream.sock).expect("a handshake");
-    assert_eq!(stream.conn.alpn_protocol(), Some(b"http/1.1".as_slice()));
+    let mut stream = StreamOwned::new(ClientConnection::new(config, name).expect("a client"), tcp);
+    while stream.conn.is_handshaking() {
+        stream.conn.complete_io(&mut stream.sock).expect("a handshake");
+    }
     Client::new(stream)
 }
 
-fn leaf(client: &Client<Tls>) -> Vec<u8> {
+pub fn leaf(client: &Client<Tls>) -> Vec<u8> {
     client.stream.get_ref().conn.peer_certificates().and_then(|chain| chain.first()).expect("a leaf").to_vec()
 }
 
-fn certificate(name: &str, key: impl FnOnce(Vec<u8>) -> PrivateKey) -> Arc<Certificate> {
+pub fn certificate(name: &str, key: impl FnOnce(Vec<u8>) -> PrivateKey) -> Arc<Certificate> {
     let made = rcgen::generate_simple_self_signed([name.to_owned()]).expect("a certificate");
     let der = made.cert.der().to_vec();
     Arc::new(Certificate {
@@ -94,7 +102,7 @@ fn certificate(name: &str, key: impl FnOnce(Vec<u8>) -> PrivateKey) -> Arc<Certi
     })
 }
 
-fn with_certificates(endpoint: SocketAddr, bindings: &[(&str, &Arc<Certificate>)]) -> Snapshot {
+pub fn with_certificates(endpoint: SocketAddr, bindings: &[(&str, &Arc<Certificate>)]) -> Snapshot {
     let mut certificates = CertificateTable::default();
     for (name, certificate) in bindings {
         certificates.insert(&HostPattern::parse(name).expect("a host"), (*certificate).clone());
