@@ -13,5 +13,6 @@ mod headers;
 mod kernel;
 mod malformed;
 mod paths;
+mod smuggling;
 mod steering;
 mod tls;
