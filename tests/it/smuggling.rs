@@ -4,6 +4,7 @@
 //! After each payload a request of another client must get its own answer: nothing may be left behind in a connection to
 //! a backend. What the backends saw is compared as a whole at the end, so that a request nobody asked for shows too.
 
+mod downgrade;
 mod table;
 mod witness;
 
@@ -25,6 +26,9 @@ const PASSES: [Pass; 2] = [Pass { name: "whole", bytes_max: usize::MAX }, Pass {
 
 /// A longer payload is not split: each byte is a packet.
 const SPLIT_BYTES_MAX: usize = 2_000;
+
+/// The type of the load balancer's own answers; no backend here uses it.
+const OWN_TYPE: &str = "text/plain; charset=utf-8";
 
 /// Faults that are printed.
 const FAULTS_SHOWN: usize = 40;
@@ -121,6 +125,7 @@ impl<'a> Run<'a> {
                     }
                 }
                 Step::Pause(time) => std::thread::sleep(*time),
+                Step::Field(..) | Step::Data(_) | Step::Trailer(..) => anyhow::bail!("this row is of HTTP/2"),
             }
         }
         for (index, want) in row.want.iter().enumerate() {
@@ -128,8 +133,10 @@ impl<'a> Run<'a> {
             match want {
                 Want::Answer(status) => {
                     let response = connection.read_response(false).with_context(context)?;
-                    ensure!(response.status == *status, "answered {}, not {status}", response.status);
+                    let own = response.header("content-type") == Some(OWN_TYPE);
+                    ensure!(response.status == *status && own, "not refused with {status}: {response:?}");
                 }
+                Want::Refused => anyhow::bail!("a row of HTTP/1.1 names the status"),
                 Want::See { method, target, host, body } => {
                     let response = connection.read_response(method == "HEAD").with_context(context)?;
                     let refused = matches!(response.status, 400 | 405 | 501) && response.header("x-saw").is_none();
@@ -178,11 +185,24 @@ fn check(response: &Response, want: &str) -> Result<()> {
     Ok(())
 }
 
-/// A fault for the first difference.
-fn compare(name: &str, expected: &[String], seen: &[String]) -> Option<String> {
-    let at = (0..expected.len().max(seen.len())).find(|at| expected.get(*at) != seen.get(*at))?;
-    let (want, got) = (expected.get(at), seen.get(at));
-    Some(format!("{name} saw {} requests, not {}; number {at} is {got:?}, not {want:?}", seen.len(), expected.len()))
+/// Faults for what a backend saw and should not, and the other way round; then for their order.
+fn compare(name: &str, expected: &[String], seen: &[String]) -> Vec<String> {
+    let without = |all: &[String], some: &[String]| {
+        let mut left: Vec<&String> = some.iter().collect();
+        left.sort_unstable();
+        let is_left = |line: &&String| match left.binary_search(line) {
+            Ok(at) => left.remove(at) != *line,
+            Err(_) => true,
+        };
+        all.iter().filter(is_left).cloned().collect::<Vec<_>>()
+    };
+    let extra = without(seen, expected).into_iter().map(|line| format!("{name} saw what it should not: {line}"));
+    let missing = without(expected, seen).into_iter().map(|line| format!("{name} did not see: {line}"));
+    let mut faults: Vec<String> = extra.chain(missing).collect();
+    if faults.is_empty() && expected != seen {
+        faults.push(format!("{name} saw all it should in another order"));
+    }
+    faults
 }
 
 /// Requests that nginx or HAProxy took for malformed, by their logs. An unfinished body is one for nginx, and the table has

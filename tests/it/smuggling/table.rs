@@ -1,4 +1,4 @@
-//! The table of hostile requests: `tests/data/smuggling/*.txt` as values.
+//! The tables of hostile requests as values: `tests/data/smuggling/*.txt` (HTTP/1.1) and `tests/data/downgrade/*.txt` (HTTP/2).
 //!
 //! A row of a file:
 //!
@@ -16,6 +16,14 @@
 //! | a line                        sent with CRLF
 //! > bytes                         sent without
 //! ~ 50                            a pause, milliseconds
+//!
+//! of HTTP/2:
+//! < refused                       no backend sees anything: the stream or the connection ends, or 4xx or 501 answers
+//! < or-refused                    that may also be, instead of what is seen
+//! < may-reset                     the client's stream may end, whether or not the backend saw the request
+//! h NAME => VALUE                 a field of the head, pseudo-fields too
+//! d bytes                         a DATA frame
+//! t NAME => VALUE                 a field of the trailers
 //! ```
 //!
 //! In bytes, `\r \n \t \0 \\ \xHH` are what they are elsewhere, and `{a*9}` is nine times `a`. Does no I/O but reading the
@@ -36,6 +44,10 @@ pub struct Row {
     pub want: Vec<Want>,
     /// How the connection ends.
     pub end: End,
+    /// All of it may be refused, too.
+    pub or_refused: bool,
+    /// The client's stream may end, although a backend saw the request.
+    pub may_reset: bool,
     /// It is not sent byte by byte.
     pub whole: bool,
     /// Backends that may refuse it.
@@ -60,6 +72,8 @@ pub enum Want {
     },
     /// The load balancer answers.
     Answer(u16),
+    /// Nobody sees it.
+    Refused,
 }
 
 /// What becomes of the client's connection.
@@ -80,6 +94,12 @@ pub enum Step {
     Send(Vec<u8>),
     /// Waits.
     Pause(Duration),
+    /// A field of a head of HTTP/2.
+    Field(Vec<u8>, Vec<u8>),
+    /// A DATA frame.
+    Data(Vec<u8>),
+    /// A field of trailers of HTTP/2.
+    Trailer(Vec<u8>, Vec<u8>),
 }
 
 /// All rows of the directory for one backend; `pass` tells one run through the table from another. Panics where a file
@@ -111,7 +131,17 @@ fn parse(text: &str, pass: &str, host: &str) -> Result<Vec<Row>, String> {
         if mark == "=" {
             let (want, steps, may_refuse) = (Vec::new(), Vec::new(), Vec::new());
             let (name, cite, end) = (rest.to_owned(), String::new(), End::Open);
-            rows.push(Row { name, cite, want, end, whole: false, may_refuse, steps });
+            rows.push(Row {
+                name,
+                cite,
+                want,
+                end,
+                or_refused: false,
+                may_reset: false,
+                whole: false,
+                may_refuse,
+                steps,
+            });
             continue;
         }
         if mark.is_empty() || mark == "#" {
@@ -123,6 +153,13 @@ fn parse(text: &str, pass: &str, host: &str) -> Result<Vec<Row>, String> {
             ":" => rest.clone_into(&mut row.cite),
             "|" => send(&mut row.steps, &[fill(rest)?, b"\r\n".to_vec()].concat()),
             ">" => send(&mut row.steps, &fill(rest)?),
+            "d" => row.steps.push(Step::Data(fill(rest)?)),
+            "h" | "t" => {
+                let (name, value) = rest.split_once(" =>").ok_or_else(|| fault("no =>"))?;
+                let (name, value) = (fill(name)?, fill(value.strip_prefix(' ').unwrap_or(value))?);
+                let step = if mark == "h" { Step::Field(name, value) } else { Step::Trailer(name, value) };
+                row.steps.push(step);
+            }
             "~" => {
                 let ms = rest.parse().map_err(|_| fault("not a number"))?;
                 row.steps.push(Step::Pause(Duration::from_millis(ms)));
@@ -154,6 +191,9 @@ fn want(row: &mut Row, words: &str, host: &str, seen_host: &mut Option<String>) 
             row.end = End::Closed;
         }
         "then" if rest == "closed" => row.end = End::Closed,
+        "refused" => row.want.push(Want::Refused),
+        "or-refused" => row.or_refused = true,
+        "may-reset" => row.may_reset = true,
         "whole" => row.whole = true,
         "pending" => row.end = End::Pending,
         "may-refuse" => row.may_refuse.push(rest.to_owned()),

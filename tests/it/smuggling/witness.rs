@@ -173,6 +173,9 @@ async fn answer(request: Request<Incoming>, lines: &Lines) -> Result<Response<Fu
     let hosts: Vec<_> = head.headers.get_all(HOST).iter().map(|h| String::from_utf8_lossy(h.as_bytes())).collect();
     let line = line(head.method.as_str(), &head.uri.to_string(), &hosts.join(","), &body);
     lines.lock().expect("no panic holds it").push(line.clone());
-    let response = Response::builder().header("X-Saw", line).body(Full::new(Bytes::from_static(b"ok")));
+    let response = Response::builder()
+        .header("X-Saw", line)
+        .header("Server", "witness")
+        .body(Full::new(Bytes::from_static(b"ok")));
     Ok(response.expect("a line is a field value"))
 }
