@@ -15,5 +15,6 @@ mod http2;
 mod kernel;
 mod malformed;
 mod paths;
+mod smuggling;
 mod steering;
 mod tls;

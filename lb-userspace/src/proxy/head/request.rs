@@ -94,6 +94,10 @@ pub fn of_h2<'f, 'b>(
     let room = fields.get_mut(..limits.head_fields_max.min(FIELDS_MAX)).unwrap_or_default();
     let mut count = 0;
     for (name, value) in &parts.headers {
+        // `http` takes a name with a quotation mark, which some backends refuse and others do not.
+        if !name.as_str().bytes().all(is_token) {
+            return Err(Bad::Field);
+        }
         *room.get_mut(count).ok_or(Bad::Fields)? = Header { name: name.as_str(), value: value.as_bytes() };
         count += 1;
     }
@@ -101,7 +105,9 @@ pub fn of_h2<'f, 'b>(
     let framing = Framing::read(fields)?;
     let length = match framing.length(Version::Http2)? {
         _ if ends => Length::None,
-        Some(Length::Sized(size)) => Length::Sized(size),
+        // A length of 0 is not passed on before the end was seen: content may follow, which makes the request malformed (RFC
+        // 9113 section 8.1.1), and a backend would have taken it for whole by then.
+        Some(Length::Sized(size)) if size > 0 => Length::Sized(size),
         _ => Length::UntilClose,
     };
     if parts.method == Method::CONNECT {
