@@ -43,10 +43,10 @@ fn sessions_are_resumed_across_workers() {
     for versions in [&[&rustls::version::TLS12], &[&rustls::version::TLS13]] {
         let (_backend, rig) = rig(2, Tls::default());
         let config = client(versions, &[]);
-        assert_eq!(agreed(&rig, &config, ClientConnection::handshake_kind), Some(HandshakeKind::Full));
+        assert_eq!(agreed(&rig, &config, |c| c.handshake_kind()), Some(HandshakeKind::Full));
         // The kernel spreads connections by their ports; each worker gets some before long.
         for _ in 0..200 {
-            assert_eq!(agreed(&rig, &config, ClientConnection::handshake_kind), Some(HandshakeKind::Resumed));
+            assert_eq!(agreed(&rig, &config, |c| c.handshake_kind()), Some(HandshakeKind::Resumed));
             if rig.workers.iter().all(|worker| worker.connections_accepted.get() >= 3) {
                 break;
             }
@@ -60,9 +60,9 @@ fn sessions_are_resumed_across_workers() {
 fn tickets_of_another_process_and_of_another_name_are_not_taken() {
     let config = client(rustls::ALL_VERSIONS, &[]);
     let (_backend, first) = rig(1, Tls::default());
-    assert_eq!(agreed(&first, &config, ClientConnection::handshake_kind), Some(HandshakeKind::Full));
+    assert_eq!(agreed(&first, &config, |c| c.handshake_kind()), Some(HandshakeKind::Full));
     let (_backend, second) = rig(1, Tls::default());
-    assert_eq!(agreed(&second, &config, ClientConnection::handshake_kind), Some(HandshakeKind::Full));
+    assert_eq!(agreed(&second, &config, |c| c.handshake_kind()), Some(HandshakeKind::Full));
 }
 
 #[test]
