@@ -97,6 +97,15 @@ pub fn write_interim(out: &mut Vec<u8>, response: &Response<'_, '_>) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// Writes the head of a response that switches to a protocol.
+pub fn write_switch(out: &mut Vec<u8>, response: &Response<'_, '_>) {
+    write_status(out, response.status, response.reason);
+    write_passing(out, response);
+    out.field("Connection", b"upgrade");
+    out.field("Upgrade", response.upgrade.unwrap_or_default());
+    out.extend_from_slice(b"\r\n");
+}
+
 /// An interim response (1xx) for HTTP/2.
 pub fn h2_interim(response: &Response<'_, '_>) -> http::Response<()> {
     let mut head = h2_status(response.status);
