@@ -200,7 +200,7 @@ fn plan(conn: &Connection, request: &Request<'_, '_>, scratch: &mut Scratch, rec
     if let (Length::Sized(size), Some(most)) = (request.length, route.policy.body_bytes_max)
         && size > most
     {
-        return answer(too_large());
+        return answer(Own::too_large());
     }
     let identity = match admission.lines() {
         Ok(identity) => identity,
@@ -225,10 +225,6 @@ fn plan(conn: &Connection, request: &Request<'_, '_>, scratch: &mut Scratch, rec
     let until_ms = worker.clock.now_ms().saturating_add(total_ms);
     let host = route.upstream.tls.as_ref().map_or_else(String::new, |_| host.to_string());
     Plan::Forward(Forward { h2_head, until_ms, host, ..forward(published.clone(), service, route, request, asked) })
-}
-
-fn too_large() -> Own {
-    Own::error(413, "body-too-large", "the request body is larger than its limit")
 }
 
 fn forward(
@@ -282,11 +278,7 @@ async fn pass(conn: &mut Connection, scratch: &mut Scratch, forward: Forward, re
                 return after;
             }
             Conversation::Switched => {
-                let idle_ms_max = forward.policy.read_idle_ms_max.into();
-                // A tunnel may live for days: it must not hold what served when it began.
-                drop(forward);
-                let scratch = std::mem::take(scratch);
-                return Box::pin(tunnel::serve(conn, scratch, link.stream, idle_ms_max, record)).await;
+                return Box::pin(tunnel::serve(conn, scratch, forward, link.stream, record)).await;
             }
             Conversation::Stale if refused == STALE_MAX => {
                 return fail(conn, scratch, &forward, &Failure::UpstreamClosed, record).await;
@@ -319,7 +311,7 @@ async fn fail(
             (record.status, record.error) = (CLIENT_GONE, Some(failure.word()));
             return After::Reset;
         }
-        Failure::RequestBody(BadBody::TooLarge) => too_large(),
+        Failure::RequestBody(BadBody::TooLarge) => Own::too_large(),
         Failure::RequestBody(bad) => {
             conn.worker.counters.requests_malformed.add(1);
             Own::error(400, failure.word(), &bad.to_string())

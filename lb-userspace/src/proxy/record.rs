@@ -50,7 +50,17 @@ impl Record {
         worker.counters.requests_active.add(1);
         let texts = worker.log.is_on().then(Box::default);
         let (status, error, endpoint, bytes_received, bytes_sent) = (0, None, None, 0, 0);
-        Self { worker: worker.clone(), started, answered_us: None, status, error, endpoint, bytes_received, bytes_sent, texts }
+        Self {
+            worker: worker.clone(),
+            started,
+            answered_us: None,
+            status,
+            error,
+            endpoint,
+            bytes_received,
+            bytes_sent,
+            texts,
+        }
     }
 
     /// What was asked.

@@ -59,6 +59,11 @@ impl Own {
         Self { status, reason: reason.to_owned(), location: None, error: Some(word) }
     }
 
+    /// The answer to a request body that is larger than its limit.
+    pub fn too_large() -> Self {
+        Self::error(413, "body-too-large", "the request body is larger than its limit")
+    }
+
     /// The answer of a filter.
     pub fn filter(answer: Answer) -> Self {
         let reason = answer.location.clone().unwrap_or_else(|| "a filter of the route answers".to_owned());

@@ -7,7 +7,7 @@ use super::buffer::{Input, Store};
 use super::clock::Deadline;
 use super::connection::Connection;
 use super::endpoint::Endpoint;
-use super::exchange::After;
+use super::exchange::{After, Forward};
 use super::flow::Scratch;
 use super::record::Record;
 use super::worker::Worker;
@@ -44,11 +44,15 @@ pub enum End {
 /// Makes a tunnel of an exchange that switched protocols: sends the head that waits in `scratch`, then everything.
 pub async fn serve(
     conn: &mut Connection,
-    mut scratch: Scratch,
+    scratch: &mut Scratch,
+    forward: Forward,
     mut endpoint: Endpoint,
-    idle_ms_max: u64,
     record: &mut Record,
 ) -> After {
+    let idle_ms_max = forward.policy.read_idle_ms_max.into();
+    // A tunnel may live for days: it holds neither what served when it began, nor buffers.
+    drop(forward);
+    let mut scratch = std::mem::take(scratch);
     let Connection { worker, client, input, deadline, .. } = conn;
     let _open = Open::new(worker.clone());
     record.answered();

@@ -11,4 +11,5 @@ mod malformed;
 mod rig;
 mod routing;
 mod tls;
+mod upgrade;
 mod upstream_tls;

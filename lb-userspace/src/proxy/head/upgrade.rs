@@ -121,8 +121,13 @@ mod tests {
         check(&format!("Connection: upgrade\r\nUpgrade: websocket\r\n{KEY}{KEY}"), None);
         check(&format!("Upgrade: websocket\r\n{KEY}"), None);
         check(&format!("Connection: upgrade\r\n{KEY}"), None);
-        for evil in ["h2c", "H2C", "h2", "HTTP/2.0", "TLS/1.0", "websocket, h2c", "h2c, tcp", "a b", "", "/1", "a/", "a/b/c"] {
-            check(&format!("Connection: upgrade, http2-settings\r\nUpgrade: {evil}\r\nHTTP2-Settings: AAMAAABk\r\n"), None);
+        for evil in
+            ["h2c", "H2C", "h2", "HTTP/2.0", "TLS/1.0", "websocket, h2c", "h2c, tcp", "a b", "", "/1", "a/", "a/b/c"]
+        {
+            check(
+                &format!("Connection: upgrade, http2-settings\r\nUpgrade: {evil}\r\nHTTP2-Settings: AAMAAABk\r\n"),
+                None,
+            );
         }
         check("Connection: upgrade\r\nUpgrade: tcp\r\nUpgrade: tcp\r\n", None);
         assert_eq!(asked("HTTP/1.0", "Connection: upgrade\r\nUpgrade: tcp\r\n"), None, "RFC 9110 section 7.8");
