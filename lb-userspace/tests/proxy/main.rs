@@ -15,4 +15,5 @@ mod rig;
 mod routing;
 mod session;
 mod tls;
+mod upgrade;
 mod upstream_tls;

@@ -8,7 +8,7 @@ use lb_userspace::config::Limits;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
-use std::io::{Read, Write};
+use std::io::{BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
@@ -152,6 +152,30 @@ fn requests_through_tls() {
     client.send(b"bad\r\n\r\n");
     assert_eq!(client.response().status, 400);
     assert!(client.is_closed());
+}
+
+#[test]
+fn a_tunnel_through_tls_passes_the_end_of_one_direction_on() {
+    let backend = Backend::raw(|mut stream, _| {
+        let mut reader = BufReader::new(stream.try_clone().expect("a socket"));
+        crate::rig::read_head(&mut reader).expect("a head");
+        let agreed = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: tcp\r\n\r\n";
+        stream.write_all(agreed).expect("sent");
+        let mut got = Vec::new();
+        reader.read_to_end(&mut got).expect("the end");
+        stream.write_all(&got).expect("sent");
+    });
+    let rig = Rig::start(&[backend.address]);
+    let mut client = connect(rig.https, "a.test", config(rustls::ALL_VERSIONS));
+    client.send(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: tcp\r\n\r\n");
+    assert_eq!(client.response().status, 101);
+    let (sent, mut got) = (noise(1_000_000), Vec::new());
+    client.send(&sent);
+    let tls = client.stream.get_mut();
+    tls.conn.send_close_notify();
+    tls.flush().expect("sent");
+    client.stream.read_to_end(&mut got).expect("everything, then the end");
+    assert!(got == sent);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! Goes in: the bytes of a whole head and the limits. Comes out: a [`Request`] that borrows them, or [`Bad`].
 
 use super::lexical::{is_authority, is_target, is_token};
+use super::upgrade::Upgrade;
 use super::{Bad, FIELDS_MAX, Fields, Framing, Nominated, Version, cut, first_line};
 use crate::config::Limits;
 use crate::proxy::body::Length;
@@ -32,6 +33,8 @@ pub struct Request<'f, 'b> {
     pub expects_continue: bool,
     /// The client takes trailer fields (RFC 9110 section 10.1.4).
     pub te_trailers: bool,
+    /// The protocol that the client wants to switch to, where that may be passed on.
+    pub upgrade: Option<Upgrade<'b>>,
     /// The client's `X-Request-ID`.
     pub request_id: Option<&'b [u8]>,
     /// All fields, in order.
@@ -65,6 +68,7 @@ pub fn parse<'f, 'b>(head: &'b [u8], fields: &'f mut Fields<'b>, limits: &Limits
     }
     let expects_continue = framing.expects_continue && version == Version::Http11 && length != Length::None;
     let keep_alive = framing.persistent(version);
+    let upgrade = Upgrade::read(&framing, fields, version);
     let (te_trailers, request_id, nominated) = (framing.te_trailers, framing.request_id, framing.nominated);
     Ok(Request {
         method,
@@ -75,6 +79,7 @@ pub fn parse<'f, 'b>(head: &'b [u8], fields: &'f mut Fields<'b>, limits: &Limits
         keep_alive,
         expects_continue,
         te_trailers,
+        upgrade,
         request_id,
         fields,
         nominated,
@@ -136,6 +141,7 @@ pub fn of_h2<'f, 'b>(
         keep_alive: true,
         expects_continue: framing.expects_continue && length != Length::None,
         te_trailers: framing.te_trailers,
+        upgrade: None,
         request_id: framing.request_id,
         fields,
         nominated: framing.nominated,
