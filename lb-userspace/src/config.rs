@@ -3,6 +3,7 @@
 //! Goes in: what [`crate::cli`] read. Comes out: a [`Config`] that later code need not doubt.
 
 use ipnet::IpNet;
+use lb_core::balance::Circuit;
 use lb_core::model::Policy;
 use serde::Serialize;
 use std::net::SocketAddr;
@@ -186,6 +187,8 @@ pub struct Limits {
     pub pool_idle_max: usize,
     /// How long an idle upstream connection is kept.
     pub pool_idle_ms_max: u64,
+    /// Requests in work on endpoints and services; more are answered 503.
+    pub circuit: Circuit,
     /// Requests on one client connection, then it is closed (memory of long-lived clients is released).
     pub requests_per_connection_max: u64,
     /// Concurrent streams of one HTTP/2 connection. Each may make us hold 140 KB, so 100 of them and the receive window
@@ -211,6 +214,7 @@ impl Default for Limits {
             write_idle_ms_max: 60_000,
             pool_idle_max: 320,
             pool_idle_ms_max: 60_000,
+            circuit: Circuit::default(),
             requests_per_connection_max: 1_000_000,
             streams_max: 100,
             h2_control_frames_per_s_max: 1_000,
