@@ -127,6 +127,9 @@ fn all_ten_are_seen_from_any_number_of_workers_and_connections() {
         });
         let seen: Vec<usize> = backends.iter().zip(before).map(|(b, before)| b.seen().len() - before).collect();
         let what = format!("{workers} workers, {connections} connections, {balance:?}: {seen:?}");
+        if connections == 100 {
+            assert!(rig.workers.iter().all(|worker| worker.requests.get() > 0), "every worker had some");
+        }
         match balance {
             Balance::RoundRobin => assert!(seen.iter().all(|n| *n == 10), "{what}"),
             _ => assert!(seen.iter().all(|n| *n > 0), "{what}"),
