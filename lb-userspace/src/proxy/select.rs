@@ -72,7 +72,7 @@ impl Tries {
             random: worker.random(),
             now_ms: worker.clock.now_ms(),
             tried: &self.tried,
-            circuit: worker.limits.circuit,
+            circuit: worker.limits.circuit(),
         };
         let index = balance::choose(state, &ask).map_err(|refused| self.give_up(worker, refused))?;
         let seat = Seat {
@@ -156,7 +156,7 @@ impl Seat {
     pub fn wait(&self) -> Option<Waiting<'_>> {
         let (_, state) = self.serving.service(self.service)?;
         // Not then_some: that would make one in any case, and drop it.
-        state.enter_pending(self.index, &self.worker.limits.circuit).then(|| Waiting(self))
+        state.enter_pending(self.index, &self.worker.limits.circuit()).then(|| Waiting(self))
     }
 
     /// The head of a response came.

@@ -310,7 +310,7 @@ fn a_removed_endpoint_finishes_what_it_has_and_gets_no_more() {
 #[test]
 fn beyond_the_circuit_limit_the_answer_is_503() {
     let (backend, gate) = gated("late");
-    let rig = Rig::limited(&[backend.address], |limits| limits.circuit.endpoint_requests_max = 2);
+    let rig = Rig::limited(&[backend.address], |limits| limits.endpoint_requests_max = 2);
     let mut clients: Vec<_> = (0..2).map(|_| rig.connect()).collect();
     clients.iter_mut().for_each(|client| client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"));
     eventually("two requests", || backend.connections() == 2);
@@ -328,7 +328,7 @@ fn few_wait_for_a_connection_and_the_rest_go_elsewhere_or_are_refused() {
     let deaf = Deaf::new();
     let policy = Policy { connect_ms_max: 5_000, ..Policy::default() };
     let mut limits = Limits::default();
-    limits.circuit.endpoint_pending_max = 1;
+    limits.endpoint_pending_max = 1;
     let rig = Rig::with(limits, ruled(&[deaf.address], &policy));
     let mut waiting = rig.connect();
     waiting.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
