@@ -11,6 +11,7 @@ use super::exchange::{After, Forward};
 use super::flow::Scratch;
 use super::record::Record;
 use super::worker::Worker;
+use lb_core::balance::Occupied;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -45,12 +46,13 @@ pub enum End {
 pub async fn serve(
     conn: &mut Connection,
     scratch: &mut Scratch,
-    forward: Forward,
+    (forward, _place): (Forward, Option<Occupied>),
     mut endpoint: Endpoint,
     record: &mut Record,
 ) -> After {
     let idle_ms_max = forward.policy.read_idle_ms_max.into();
     // A tunnel may live for days: it holds neither what served when it began, nor buffers.
+    // It does hold its place at the endpoint, so that balancing counts it.
     drop(forward);
     let mut scratch = std::mem::take(scratch);
     let Connection { worker, client, input, deadline, .. } = conn;
