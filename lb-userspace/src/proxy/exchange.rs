@@ -203,13 +203,14 @@ fn plan(conn: &Connection, request: &Request<'_, '_>, scratch: &mut Scratch, rec
         Err(own) => return answer(own),
     };
     let told = Told { facts: &conn.facts, identity, request_id: id };
-    let h2_head = match route.upstream.protocol {
+    let upstream = route.upstream_for(conn.facts.secure);
+    let h2_head = match upstream.protocol {
         Protocol::Http1 => {
             forwarded::write_head(scratch.up.out.bytes(), request, &view.target, told);
             None
         }
         Protocol::Http2 => {
-            let secure = route.upstream.tls.is_some();
+            let secure = upstream.tls.is_some();
             match forwarded::h2_head(request, &view.target, told, secure) {
                 Some(head) => Some(Box::new(head)),
                 None => return Plan::Refuse(Bad::Target),
@@ -219,8 +220,13 @@ fn plan(conn: &Connection, request: &Request<'_, '_>, scratch: &mut Scratch, rec
     let grpc_ms = if asked.grpc { grpc::timeout_ms(request.fields) } else { None };
     let total_ms = grpc_ms.unwrap_or(u64::MAX).min(route.policy.total_ms_max.into());
     let until_ms = worker.clock.now_ms().saturating_add(total_ms);
-    let host = route.upstream.tls.as_ref().map_or_else(String::new, |_| host.to_string());
-    Plan::Forward(Forward { h2_head, until_ms, host, ..forward(published.clone(), service, route, request, asked) })
+    let host = upstream.tls.as_ref().map_or_else(String::new, |_| host.to_string());
+    Plan::Forward(Forward {
+        h2_head,
+        until_ms,
+        host,
+        ..forward(published.clone(), service, route, upstream, request, asked)
+    })
 }
 
 fn too_large() -> Own {
@@ -231,13 +237,14 @@ fn forward(
     published: Rc<Serving>,
     service: ServiceId,
     route: &Route,
+    upstream: &Arc<Upstream>,
     request: &Request<'_, '_>,
     asked: Asked,
 ) -> Forward {
     Forward {
         published,
         service,
-        upstream: route.upstream.clone(),
+        upstream: upstream.clone(),
         host: String::new(),
         policy: route.policy.clone(),
         until_ms: u64::MAX,
