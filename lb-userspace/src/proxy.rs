@@ -2,7 +2,7 @@
 //!
 //! Goes in: listeners, limits and what [`crate::publish`] serves. Comes out: responses, counters and the access log.
 //! One thread and one `current_thread` runtime for each worker; no lock and no other thread on the path of a request.
-//! Does not know Kubernetes, eBPF or administration. Upgrades are not served here yet: `Upgrade` is dropped.
+//! Does not know Kubernetes, eBPF or administration.
 
 mod admission;
 mod body;
@@ -31,6 +31,7 @@ mod relay;
 mod respond;
 mod tls;
 mod trailers;
+mod tunnel;
 mod upstream;
 mod worker;
 

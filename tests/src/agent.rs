@@ -37,6 +37,7 @@ static COUNTER: AtomicUsize = AtomicUsize::new(0);
 pub struct Setup {
     steering: &'static str,
     arguments: Vec<String>,
+    workers: usize,
     unprivileged: bool,
     pin_dir: PathBuf,
     /// The pins are another agent's, which removes them.
@@ -48,7 +49,7 @@ impl Default for Setup {
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let pin_dir = format!("/sys/fs/bpf/sluice-test-{}-{number}", std::process::id());
         let (steering, arguments, pin_dir) = ("required", Vec::new(), pin_dir.into());
-        Self { steering, arguments, unprivileged: false, pin_dir, pins_shared: false }
+        Self { steering, arguments, workers: 2, unprivileged: false, pin_dir, pins_shared: false }
     }
 }
 
@@ -64,6 +65,13 @@ impl Setup {
     #[must_use]
     pub fn arg(mut self, argument: impl Into<String>) -> Self {
         self.arguments.push(argument.into());
+        self
+    }
+
+    /// `--workers`; 2 unless a test needs one pool of connections.
+    #[must_use]
+    pub fn workers(mut self, count: usize) -> Self {
+        self.workers = count;
         self
     }
 
@@ -110,7 +118,7 @@ impl Setup {
         };
         command.arg("run").arg("--directory").arg(manifests).arg("--steering").arg(self.steering);
         command.arg("--run-dir").arg(scratch.path().join("run")).arg("--pin-dir").arg(&self.pin_dir);
-        command.args(["--workers", "2"]).args(&self.arguments);
+        command.arg("--workers").arg(self.workers.to_string()).args(&self.arguments);
         let log = |name| {
             File::options().create(true).append(true).open(scratch.path().join(name)).expect("a log can be written")
         };

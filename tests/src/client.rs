@@ -144,6 +144,22 @@ impl Connection {
         Ok(())
     }
 
+    /// Says that nothing more will be sent.
+    ///
+    /// # Errors
+    /// When the connection is broken.
+    pub fn finish_sending(&mut self) -> Result<()> {
+        let tcp = match &mut self.stream {
+            Stream::Plain(stream) => &*stream,
+            Stream::Tls(tls) => {
+                tls.conn.send_close_notify();
+                tls.flush()?;
+                &tls.sock
+            }
+        };
+        Ok(tcp.shutdown(std::net::Shutdown::Write)?)
+    }
+
     /// Reads one response; `headless` for the answer to HEAD, which has no body. Interim responses are skipped.
     ///
     /// # Errors

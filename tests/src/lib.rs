@@ -10,6 +10,7 @@ pub mod agent;
 pub mod backend;
 pub mod client;
 pub mod echo;
+pub mod frames;
 pub mod lab;
 pub mod load;
 pub mod manifest;

@@ -19,12 +19,14 @@ mod measure;
 mod open_loop;
 mod peer;
 mod process;
+mod quota;
 mod rate;
 mod reconfigure;
 mod report;
 mod requirements;
 mod routes;
 mod scenario;
+mod streams;
 mod svg;
 #[cfg(test)]
 mod tests;
@@ -43,10 +45,12 @@ usage: cargo xtask bench [SCENARIO…] [--rounds N] [--seconds N] [--json FILE] 
 
   SCENARIO        what to measure; all of them when none is named, and then docs/benchmarks.md is written
   --rounds N      interleaved rounds, 5 unless said
-  --seconds N     how long each peer is under load in a round, 4 unless said
+  --seconds N     how long each peer is under load in a round, 3 unless said
+  --share N       percent of a core that a proxy may use in scenarios of throughput, 30 unless said; 100 is all of it
   --json FILE     also write the results there
   --list          print the scenarios
-  --agent FILE    measure this binary of sluice instead of building one, to compare versions
+  --agent FILE    measure this binary of sluice instead of building one, to compare versions; `sluice-hyper-proxy`
+                  is taken from the same directory
   --peers-only    leave Sluice out: tries the laboratory and the peers";
 
 /// What the command line said.
@@ -54,6 +58,7 @@ struct Options {
     scenarios: Vec<&'static Scenario>,
     rounds: usize,
     seconds: u64,
+    share: u32,
     json: Option<PathBuf>,
     list: bool,
     agent: Option<PathBuf>,
@@ -68,14 +73,23 @@ pub struct Bench {
     pub rounds: usize,
     /// Seconds of load for each peer in a round.
     pub seconds: u64,
+    /// Part of a core that each worker may use in scenarios of throughput; nothing is no limit.
+    pub share: Option<f64>,
     /// The release binary; nothing when only the peers are measured.
     pub sluice: Option<PathBuf>,
+    /// The proxy on hyper; nothing when there is none beside the binary that `--agent` names.
+    pub hyper: Option<PathBuf>,
 }
 
 impl Bench {
-    /// `kinds` in their order, without Sluice when only the peers are measured.
+    /// `kinds` in their order, without those whose binary is not there.
     pub fn kinds(&self, kinds: &[Kind]) -> Vec<Kind> {
-        kinds.iter().copied().filter(|kind| *kind != Kind::Sluice || self.sluice.is_some()).collect()
+        let is_there = |kind: &Kind| match kind {
+            Kind::Sluice => self.sluice.is_some(),
+            Kind::Hyper => self.hyper.is_some(),
+            Kind::Direct | Kind::Nginx | Kind::Haproxy => true,
+        };
+        kinds.iter().copied().filter(is_there).collect()
     }
 }
 
@@ -95,15 +109,19 @@ pub fn run(args: &[&str]) -> Result<()> {
         return Ok(());
     }
     requirements::check_or_install()?;
-    let sluice = match (&options.agent, options.peers_only) {
-        (_, true) => None,
-        (Some(file), false) => Some(file.canonicalize().with_context(|| format!("no agent {}", file.display()))?),
-        (None, false) => Some(build_agent()?),
+    let agent = match (&options.agent, options.peers_only) {
+        (Some(file), _) => file.canonicalize().with_context(|| format!("no agent {}", file.display()))?,
+        // What an earlier build left; only its directory matters.
+        (None, true) => build::target_dir().join("release/sluice"),
+        (None, false) => build_agent()?,
     };
-    let machine = machine::describe(sluice.as_deref(), options.rounds, options.seconds)?;
+    let hyper = Some(agent.with_file_name("sluice-hyper-proxy")).filter(|file| file.exists());
+    let sluice = Some(agent).filter(|_| !options.peers_only);
+    let machine = machine::describe(sluice.as_deref(), options.rounds, options.seconds, options.share)?;
     report::print_machine(&machine);
     let lab = Lab::new().context("cannot make the laboratory")?;
-    let bench = Bench { lab, rounds: options.rounds, seconds: options.seconds, sluice };
+    let share = (options.share < 100).then_some(f64::from(options.share) / 100.0);
+    let bench = Bench { lab, rounds: options.rounds, seconds: options.seconds, share, sluice, hyper };
     let (metrics, failures) = measure_all(&bench, &options.scenarios);
     drop(bench);
     report::print_verdict(&metrics);
@@ -142,6 +160,7 @@ fn run_tool(args: &[&str]) -> Result<()> {
         ["guard", tag, dir] => lab::guard(tag, Path::new(dir)),
         ["open-loop", args @ ..] => open_loop::run_tool(args),
         ["await-ready", address, path] => await_ready::run_tool(address, path),
+        ["fetch", target, host, path, bytes] => client::fetch(target, host, path, bytes),
         ["change", args @ ..] => change::run_tool(args),
         _ => bail!("no such tool"),
     }
@@ -159,7 +178,8 @@ fn parse(args: &[&str]) -> Result<Options> {
     let mut options = Options {
         scenarios: Vec::new(),
         rounds: 5,
-        seconds: 4,
+        seconds: 3,
+        share: 30,
         json: None,
         list: false,
         agent: None,
@@ -171,6 +191,7 @@ fn parse(args: &[&str]) -> Result<Options> {
         match *word {
             "--rounds" => options.rounds = number(value()?)?,
             "--seconds" => options.seconds = number(value()?)?,
+            "--share" => options.share = number(value()?)?,
             "--json" => options.json = Some(PathBuf::from(value()?)),
             "--agent" => options.agent = Some(PathBuf::from(value()?)),
             "--list" => options.list = true,

@@ -87,6 +87,8 @@ impl Scrape {
         out.counter("h2_floods", help, self.sum(|c| &c.h2_floods))?;
         let help = "Connections closed because the PROXY protocol header that must be there was missing or malformed.";
         out.counter("proxy_protocol_refused", help, self.sum(|c| &c.proxy_protocol_refused))?;
+        out.counter("tunnels", "Upgraded connections: those that switched protocols.", self.sum(|c| &c.tunnels))?;
+        out.gauge("tunnels_active", "Upgraded connections that are open.", self.sum(|c| &c.tunnels_active))?;
         out.counter("received_bytes", "Bytes read from clients.", self.sum(|c| &c.bytes_received))?;
         out.counter("sent_bytes", "Bytes written to clients.", self.sum(|c| &c.bytes_sent))
     }

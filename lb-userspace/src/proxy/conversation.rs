@@ -9,6 +9,7 @@ use super::connection::Connection;
 use super::exchange::{After, Forward};
 use super::flow::{Flow, Framing, Scratch};
 use super::head::response::{self, Response};
+use super::head::upgrade::Wanted;
 use super::head::{self, Bad, Version};
 use super::link::{self, Link};
 use super::record::Record;
@@ -28,6 +29,8 @@ const INTERIM_MAX: usize = 16;
 pub enum Conversation {
     /// The response was passed on; whether the connection can be used again.
     Over(After, bool),
+    /// The endpoint switches to the protocol that was asked for; the head that says so waits in `scratch.down`.
+    Switched,
     /// The idle connection was dead before it answered, and the request can be sent once more.
     Stale,
     /// It failed before the response head; nothing of an answer was sent.
@@ -37,6 +40,7 @@ pub enum Conversation {
 /// What a response head means.
 enum Reply {
     Interim,
+    Switch,
     Final { reusable: bool, keep_alive: bool },
 }
 
@@ -108,7 +112,8 @@ pub async fn converse(
         };
         let asked =
             Asked { keep_alive: forward.asked.keep_alive && may_go_on && !worker.draining.get(), ..forward.asked };
-        match read_reply(&mut relay, &worker, asked, &head, record) {
+        match read_reply(&mut relay, &worker, asked, &head, forward.upgrade.as_deref(), record) {
+            Ok(Reply::Switch) => return switch(&mut relay, &head, record).await,
             Ok(Reply::Final { reusable, keep_alive }) => break (reusable, keep_alive),
             Ok(Reply::Interim) if interim < INTERIM_MAX => interim += 1,
             Ok(Reply::Interim) => return Conversation::Failed(Failure::UpstreamHead(Bad::Large)),
@@ -120,7 +125,8 @@ pub async fn converse(
         return Conversation::Over(After::Reset, false);
     }
     let done = relay.is_request_done();
-    let reusable = reusable && done && relay.scratch.reply.is_empty();
+    // An endpoint that declined to switch may think otherwise: it is not asked anything else there.
+    let reusable = reusable && done && relay.scratch.reply.is_empty() && forward.upgrade.is_none();
     let after = match (done, keep_alive) {
         (true, true) => After::KeepAlive,
         (true, false) => After::Close,
@@ -142,6 +148,7 @@ fn read_reply(
     worker: &Worker,
     asked: Asked,
     head: &Head,
+    upgrade: Option<&Wanted>,
     record: &mut Record,
 ) -> Result<Reply, Bad> {
     let mut fields = head::no_fields();
@@ -153,6 +160,10 @@ fn read_reply(
         }
         Head::Parts(parts, follows) => (response::of_h2(parts, *follows, &mut fields)?, 0),
     };
+    if response.status == 101 {
+        let agreed = upgrade.is_some_and(|wanted| wanted.is_met_by(&response));
+        return if agreed { Ok(Reply::Switch) } else { Err(Bad::Switch) };
+    }
     let outcome = pass_head(&response, relay.client, down, asked, &worker.clock.date(), record)?;
     if let (Head::Parts(..), Reply::Final { .. }) = (head, &outcome)
         && response.length != Length::None
@@ -165,6 +176,32 @@ fn read_reply(
     Ok(outcome)
 }
 
+/// Passes a switch of protocols on, once the whole request was sent: what the client sends after it, and no earlier, is
+/// of the new protocol (RFC 9110 section 7.8).
+async fn switch(relay: &mut Relay<'_>, head: &Head, record: &mut Record) -> Conversation {
+    if let Err(failure) = poll_fn(|cx| relay.poll_request_end(cx)).await {
+        return Conversation::Failed(failure);
+    }
+    match write_switch(relay, head) {
+        Ok(()) => {
+            record.status = 101;
+            Conversation::Switched
+        }
+        Err(bad) => Conversation::Failed(Failure::UpstreamHead(bad)),
+    }
+}
+
+fn write_switch(relay: &mut Relay<'_>, head: &Head) -> Result<(), Bad> {
+    // HTTP/2 has no such status (RFC 9113 section 8.6).
+    let Head::Bytes(bytes) = head else { return Err(Bad::Switch) };
+    let mut fields = head::no_fields();
+    let Scratch { down, reply, .. } = &mut *relay.scratch;
+    let response = response::parse(reply.filled().get(..*bytes).unwrap_or_default(), &mut fields, false)?;
+    respond::write_switch(down.out.bytes(), &response);
+    relay.consume_head(*bytes);
+    Ok(())
+}
+
 /// Writes a response head for the client, and states the body that follows.
 fn pass_head(
     response: &Response<'_, '_>,
@@ -175,8 +212,6 @@ fn pass_head(
     record: &mut Record,
 ) -> Result<Reply, Bad> {
     match response.status {
-        // An upgrade that nobody asked for: the Upgrade field is not passed on.
-        101 => Err(Bad::StatusLine),
         100 => Ok(Reply::Interim),
         102..200 => {
             match (client.stream(), asked.version) {

@@ -33,6 +33,17 @@ impl Endpoint {
         }
     }
 
+    /// Drops it with a reset: the endpoint must not take what it has for everything. A stream is reset when it is dropped.
+    pub fn reset(&self) {
+        let tcp = match self {
+            Self::Tcp(tcp) => tcp,
+            Self::Tls(tls) => tls.get_ref().0,
+            Self::Stream(_) => return,
+        };
+        // An error means that the connection is gone already, which is what is wanted.
+        let _ = tcp.set_zero_linger();
+    }
+
     /// Neither closed nor sending: an endpoint that sends without being asked is out of step. Session tickets are read on
     /// the way. A stream never is: its connection is kept elsewhere.
     pub fn is_quiet(&mut self) -> bool {

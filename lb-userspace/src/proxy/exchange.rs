@@ -11,10 +11,12 @@ use super::flow::{Framing, Scratch, poll_send_all};
 use super::forwarded::{self, Told};
 use super::grpc;
 use super::head::request::{self, Request};
+use super::head::upgrade::Wanted;
 use super::head::{self, Bad, Version};
 use super::record::Record;
 use super::relay::Failure;
 use super::respond::{self, Asked, Own};
+use super::tunnel;
 use super::worker::Serving;
 use http::request::Parts;
 use lb_core::filter::{self, Verdict};
@@ -76,6 +78,8 @@ pub struct Forward {
     pub h2_head: Option<Box<http::Request<()>>>,
     /// It may be sent twice.
     pub idempotent: bool,
+    /// What a 101 must say; `None`: no upgrade was asked of the endpoint.
+    pub upgrade: Option<Box<Wanted>>,
     /// The client waits for 100.
     pub expects_continue: bool,
 }
@@ -124,7 +128,7 @@ fn read_h2(conn: &Connection, head: &Parts, ends: bool, scratch: &mut Scratch, r
 
 async fn carry_out(conn: &mut Connection, plan: Plan, mut scratch: Scratch, mut record: Record) -> After {
     let after = match plan {
-        Plan::Forward(forward) => pass(conn, &mut scratch, &forward, &mut record).await,
+        Plan::Forward(forward) => pass(conn, &mut scratch, forward, &mut record).await,
         Plan::Answer(own, asked, length) => {
             let keep_alive = asked.keep_alive && skip_body(conn, length);
             answer(conn, &mut scratch, &own, Asked { keep_alive, ..asked }, &mut record).await
@@ -196,7 +200,7 @@ fn plan(conn: &Connection, request: &Request<'_, '_>, scratch: &mut Scratch, rec
     if let (Length::Sized(size), Some(most)) = (request.length, route.policy.body_bytes_max)
         && size > most
     {
-        return answer(too_large());
+        return answer(Own::too_large());
     }
     let identity = match admission.lines() {
         Ok(identity) => identity,
@@ -229,10 +233,6 @@ fn plan(conn: &Connection, request: &Request<'_, '_>, scratch: &mut Scratch, rec
     })
 }
 
-fn too_large() -> Own {
-    Own::error(413, "body-too-large", "the request body is larger than its limit")
-}
-
 fn forward(
     published: Rc<Serving>,
     service: ServiceId,
@@ -241,6 +241,7 @@ fn forward(
     request: &Request<'_, '_>,
     asked: Asked,
 ) -> Forward {
+    let http1 = route.upstream.protocol == Protocol::Http1;
     Forward {
         published,
         service,
@@ -252,12 +253,13 @@ fn forward(
         length: request.length,
         h2_head: None,
         idempotent: request::is_idempotent(request.method),
+        upgrade: request.upgrade.filter(|_| http1).map(|upgrade| Box::new(upgrade.wanted())),
         expects_continue: request.expects_continue,
     }
 }
 
 /// Sends the request to an endpoint and its response to the client.
-async fn pass(conn: &mut Connection, scratch: &mut Scratch, forward: &Forward, record: &mut Record) -> After {
+async fn pass(conn: &mut Connection, scratch: &mut Scratch, forward: Forward, record: &mut Record) -> After {
     let chunked = forward.h2_head.is_none() && matches!(forward.length, Length::Chunked | Length::UntilClose);
     let framing = if chunked { Framing::Chunked } else { Framing::Raw };
     scratch.up.begin(arrival(conn, forward.length), framing);
@@ -271,26 +273,29 @@ async fn pass(conn: &mut Connection, scratch: &mut Scratch, forward: &Forward, r
     }
     let (mut again, mut refused) = (None, 0);
     loop {
-        let mut link = match reach(conn, forward, again, record).await {
+        let mut link = match reach(conn, &forward, again, record).await {
             Ok(link) => link,
-            Err(own) => return give_up(conn, scratch, forward, own, record).await,
+            Err(own) => return give_up(conn, scratch, &forward, own, record).await,
         };
-        match converse(conn, scratch, forward, &mut link, record).await {
+        match converse(conn, scratch, &forward, &mut link, record).await {
             Conversation::Over(after, reusable) => {
                 if let (true, Some(key)) = (reusable, link.key) {
                     conn.worker.pool.put(key, link.stream);
                 }
                 return after;
             }
+            Conversation::Switched => {
+                return Box::pin(tunnel::serve(conn, scratch, forward, link.stream, record)).await;
+            }
             Conversation::Stale if refused == STALE_MAX => {
-                return fail(conn, scratch, forward, &Failure::UpstreamClosed, record).await;
+                return fail(conn, scratch, &forward, &Failure::UpstreamClosed, record).await;
             }
             Conversation::Stale => {
                 refused += 1;
                 scratch.up.replay();
                 again = Some(link.endpoint);
             }
-            Conversation::Failed(failure) => return fail(conn, scratch, forward, &failure, record).await,
+            Conversation::Failed(failure) => return fail(conn, scratch, &forward, &failure, record).await,
         }
     }
 }
@@ -313,7 +318,7 @@ async fn fail(
             (record.status, record.error) = (CLIENT_GONE, Some(failure.word()));
             return After::Reset;
         }
-        Failure::RequestBody(BadBody::TooLarge) => too_large(),
+        Failure::RequestBody(BadBody::TooLarge) => Own::too_large(),
         Failure::RequestBody(bad) => {
             conn.worker.counters.requests_malformed.add(1);
             Own::error(400, failure.word(), &bad.to_string())

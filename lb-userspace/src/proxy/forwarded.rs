@@ -37,6 +37,10 @@ pub fn write_head(out: &mut Vec<u8>, request: &Request<'_, '_>, target: &str, to
     }
     out.field("Host", request.authority.as_bytes());
     write_fields(out, request, told);
+    if let Some(upgrade) = &request.upgrade {
+        out.field("Connection", b"upgrade");
+        out.field("Upgrade", upgrade.protocol.as_bytes());
+    }
     if matches!(request.length, Length::Chunked | Length::UntilClose) {
         out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
     }

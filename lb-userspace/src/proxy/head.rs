@@ -7,6 +7,7 @@ pub mod lexical;
 pub mod name;
 pub mod request;
 pub mod response;
+pub mod upgrade;
 
 use super::body::Length;
 use httparse::Header;
@@ -73,6 +74,9 @@ pub enum Bad {
     /// RFC 9112 section 4.
     #[error("the status line is malformed")]
     StatusLine,
+    /// RFC 9110 section 15.2.2: no request asked for it, or for another protocol.
+    #[error("it switches to a protocol that was not asked for")]
+    Switch,
     /// A version other than 1.0 and 1.1.
     #[error("only HTTP/1.0 and HTTP/1.1 are spoken here")]
     Version,
@@ -147,6 +151,8 @@ struct Framing<'b> {
     expects_other: bool,
     te_trailers: bool,
     request_id: Option<&'b [u8]>,
+    upgrade: Option<&'b [u8]>,
+    upgrades: usize,
     content_length: Option<&'b [u8]>,
     content_lengths: usize,
     transfer_encoding: Option<&'b [u8]>,
@@ -190,6 +196,10 @@ impl<'b> Framing<'b> {
                 }
                 Name::Expect if field.value.eq_ignore_ascii_case(b"100-continue") => framing.expects_continue = true,
                 Name::Expect => framing.expects_other = true,
+                Name::Upgrade => {
+                    framing.upgrade = Some(field.value);
+                    framing.upgrades += 1;
+                }
                 Name::Te => framing.te_trailers |= field.value.eq_ignore_ascii_case(b"trailers"),
                 Name::RequestId if framing.request_id.is_none() => framing.request_id = Some(field.value),
                 _ => {}
@@ -216,6 +226,12 @@ impl<'b> Framing<'b> {
     /// Whether the sender lets the connection live on (RFC 9112 section 9.3).
     fn persistent(&self, version: Version) -> bool {
         !self.close && (version != Version::Http10 || self.keep_alive)
+    }
+
+    /// The value of `Upgrade`, where it counts: once, named by `Connection`, in HTTP/1.1 (RFC 9110 section 7.8).
+    fn upgrade(&self, version: Version) -> Option<&'b [u8]> {
+        let counts = self.upgrades == 1 && version == Version::Http11 && self.nominated.contains("upgrade");
+        self.upgrade.filter(|_| counts)
     }
 
     /// The length that the fields state, stricter than RFC 9112 section 6.3: nothing is repaired or merged.

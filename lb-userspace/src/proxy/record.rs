@@ -16,6 +16,8 @@ use std::time::{Instant, SystemTime};
 pub struct Record {
     worker: Rc<Worker>,
     started: Instant,
+    /// Until the answer, microseconds, where more than the answer follows.
+    answered_us: Option<u64>,
     /// Status that was sent, or would have been.
     pub status: u16,
     /// One word, when no backend answered whole.
@@ -48,7 +50,17 @@ impl Record {
         worker.counters.requests_active.add(1);
         let texts = worker.log.is_on().then(Box::default);
         let (status, error, endpoint, bytes_received, bytes_sent) = (0, None, None, 0, 0);
-        Self { worker: worker.clone(), started, status, error, endpoint, bytes_received, bytes_sent, texts }
+        Self {
+            worker: worker.clone(),
+            started,
+            answered_us: None,
+            status,
+            error,
+            endpoint,
+            bytes_received,
+            bytes_sent,
+            texts,
+        }
     }
 
     /// What was asked.
@@ -76,13 +88,22 @@ impl Record {
         }
     }
 
+    /// It switches protocols: what comes now is not the request any more, and its time is not counted as one.
+    pub fn answered(&mut self) {
+        self.answered_us = Some(self.duration_us());
+    }
+
+    fn duration_us(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
     /// It is over.
     pub fn finish(self, peer: SocketAddr, secure: bool) {
         let counters = &self.worker.counters;
-        let duration_us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let duration_us = self.duration_us();
         counters.bytes_received.add(self.bytes_received);
         counters.bytes_sent.add(self.bytes_sent);
-        counters.response(self.status, duration_us);
+        counters.response(self.status, self.answered_us.unwrap_or(duration_us));
         let Some(texts) = &self.texts else { return };
         let or_dash = |text: &'static str| if text.is_empty() { "-" } else { text };
         self.worker.log.write(

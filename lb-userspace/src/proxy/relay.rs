@@ -194,6 +194,21 @@ impl<'a> Relay<'a> {
         }
     }
 
+    /// Sends what is left of the request, when its response has arrived before its end.
+    pub fn poll_request_end(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        self.poll_request(cx)?;
+        if let Poll::Ready(Err(_)) = self.scratch.down.poll_send(cx, self.client) {
+            return Poll::Ready(Err(Failure::ClientGone));
+        }
+        let awaited = match (self.up, self.scratch.up.waiting()) {
+            (Up::Done, _) => return Poll::Ready(Ok(())),
+            (Up::Broken, _) => return Poll::Ready(Err(Failure::UpstreamClosed)),
+            (Up::Going, Waiting::Read) => Awaited::RequestBody,
+            (Up::Going, Waiting::Write) => Awaited::UpstreamRoom,
+        };
+        self.poll_deadline(cx, awaited)
+    }
+
     /// Passes the response body on, and what is left of the request.
     pub fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         self.poll_request(cx)?;

@@ -59,6 +59,11 @@ impl Own {
         Self { status, reason: reason.to_owned(), location: None, error: Some(word) }
     }
 
+    /// The answer to a request body that is larger than its limit.
+    pub fn too_large() -> Self {
+        Self::error(413, "body-too-large", "the request body is larger than its limit")
+    }
+
     /// The answer of a filter.
     pub fn filter(answer: Answer) -> Self {
         let reason = answer.location.clone().unwrap_or_else(|| "a filter of the route answers".to_owned());
@@ -94,6 +99,15 @@ pub fn h2_head(response: &Response<'_, '_>, asked: Asked, date: &[u8; 29]) -> ht
 pub fn write_interim(out: &mut Vec<u8>, response: &Response<'_, '_>) {
     write_status(out, response.status, response.reason);
     write_passing(out, response);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes the head of a response that switches to a protocol.
+pub fn write_switch(out: &mut Vec<u8>, response: &Response<'_, '_>) {
+    write_status(out, response.status, response.reason);
+    write_passing(out, response);
+    out.field("Connection", b"upgrade");
+    out.field("Upgrade", response.upgrade.unwrap_or_default());
     out.extend_from_slice(b"\r\n");
 }
 

@@ -4,6 +4,7 @@
 //! framing, routing, authentication, and whatever a proxy states (RFC 9110 section 6.5.1).
 
 use super::fields::FieldSink;
+use super::head::lexical::is_token;
 use super::head::name::{self, Name};
 use http::HeaderMap;
 
@@ -34,7 +35,9 @@ pub fn read(lines: &[u8]) -> Option<HeaderMap> {
 pub fn filter(map: HeaderMap) -> Option<HeaderMap> {
     let mut passed = HeaderMap::with_capacity(map.len());
     for (name, value) in &map {
-        if name::classify(name.as_str()) == Name::Other && !NEVER.contains(&name.as_str()) {
+        // `http` takes a name with a quotation mark, which HTTP/1.1 has not.
+        let is_name = name.as_str().bytes().all(is_token);
+        if is_name && name::classify(name.as_str()) == Name::Other && !NEVER.contains(&name.as_str()) {
             passed.append(name.clone(), value.clone());
         }
     }

@@ -42,6 +42,8 @@ pub struct Counters {
     pub requests_active: Counter,
     pub requests_malformed: Counter,
     pub h2_floods: Counter,
+    pub tunnels: Counter,
+    pub tunnels_active: Counter,
     /// Responses by the first digit of their status, 1xx at index 0.
     pub responses: [Counter; 5],
     pub bytes_received: Counter,

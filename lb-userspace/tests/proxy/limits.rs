@@ -1,6 +1,6 @@
 //! Every limit of [`lb_userspace::config::Limits`] that bounds clients: each is reached and holds.
 
-use crate::rig::{Backend, Rig, chunked, dial, eventually, noise, ok, routes, snapshot};
+use crate::rig::{Backend, Rig, chunked, dial, eventually, measures_memory, noise, ok, resident, routes, snapshot};
 use lb_core::Snapshot;
 use lb_core::model::Policy;
 use lb_userspace::config::Limits;
@@ -153,32 +153,16 @@ fn a_backend_that_does_not_read_stops_the_client() {
     writer.join().expect("writer");
 }
 
-/// Names the process that measures: the memory of other tests must not count.
-const MEASURING: &str = "SLUICE_TEST_MEASURES_MEMORY";
-
 #[test]
 fn thousands_of_idle_connections_hold_no_buffer() {
-    if std::env::var_os(MEASURING).is_some() {
-        return measure_idle_connections(4_000);
+    if !measures_memory("limits::thousands_of_idle_connections_hold_no_buffer") {
+        measure_idle_connections(4_000);
     }
-    // Both ends of each connection are descriptors of this process: 8,000, where shells allow 1,024.
-    let raised = r#"ulimit -n "$(ulimit -Hn)" && exec "$0" "$@""#;
-    let this = std::env::current_exe().expect("a test binary");
-    let status = std::process::Command::new("sh")
-        .args(["-c".as_ref(), raised.as_ref(), this.as_os_str()])
-        .args(["--exact", "limits::thousands_of_idle_connections_hold_no_buffer"])
-        .env(MEASURING, "1")
-        .status();
-    assert!(status.expect("it ran").success());
 }
 
 fn measure_idle_connections(count: usize) {
     let backend = Backend::echo();
     let rig = Rig::start(&[backend.address]);
-    let resident = || {
-        let status = std::fs::read_to_string("/proc/self/statm").expect("statm");
-        status.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).expect("pages") * 4_096
-    };
     assert_eq!(rig.connect().get("/").status, 200);
     let before = resident();
     let mut clients: Vec<_> = (0..count).map(|_| dial(rig.http)).collect();

@@ -2,13 +2,18 @@
 //!
 //! One binary, so that it links once; a file for each subject, and [`rig`] for what they share.
 
+mod client_auth;
 mod drain;
 mod endpoints;
 mod framing;
 mod h2;
+mod hsts;
 mod limits;
 mod malformed;
+mod proxy_protocol;
 mod rig;
 mod routing;
+mod session;
 mod tls;
+mod upgrade;
 mod upstream_tls;

@@ -8,13 +8,13 @@ use lb_userspace::config::Limits;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
-use std::io::{Read, Write};
+use std::io::{BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
 /// Takes any certificate: the tests compare what came.
 #[derive(Debug)]
-struct Anyone;
+pub struct Anyone;
 
 impl ServerCertVerifier for Anyone {
     fn verify_server_cert(
@@ -53,9 +53,9 @@ impl ServerCertVerifier for Anyone {
     }
 }
 
-type Tls = StreamOwned<ClientConnection, TcpStream>;
+pub type Tls = StreamOwned<ClientConnection, TcpStream>;
 
-fn config(versions: &[&'static rustls::SupportedProtocolVersion]) -> Arc<ClientConfig> {
+pub fn config(versions: &[&'static rustls::SupportedProtocolVersion]) -> Arc<ClientConfig> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(versions)
@@ -68,19 +68,27 @@ fn config(versions: &[&'static rustls::SupportedProtocolVersion]) -> Arc<ClientC
 }
 
 /// A connection with this server name; an IP address sends none.
-fn connect(address: SocketAddr, name: &str, config: Arc<ClientConfig>) -> Client<Tls> {
+pub fn connect(address: SocketAddr, name: &str, config: Arc<ClientConfig>) -> Client<Tls> {
+    let client = secure(dial(address), name, config);
+    assert_eq!(client.stream.get_ref().conn.alpn_protocol(), Some(b"http/1.1".as_slice()));
+    client
+}
+
+/// TLS with this server name over a connection.
+pub fn secure(tcp: TcpStream, name: &str, config: Arc<ClientConfig>) -> Client<Tls> {
     let name = ServerName::try_from(name.to_owned()).expect("a name");
-    let mut stream = StreamOwned::new(ClientConnection::new(config, name).expect("a client"), dial(address));
-    stream.conn.complete_io(&mut stream.sock).expect("a handshake");
-    assert_eq!(stream.conn.alpn_protocol(), Some(b"http/1.1".as_slice()));
+    let mut stream = StreamOwned::new(ClientConnection::new(config, name).expect("a client"), tcp);
+    while stream.conn.is_handshaking() {
+        stream.conn.complete_io(&mut stream.sock).expect("a handshake");
+    }
     Client::new(stream)
 }
 
-fn leaf(client: &Client<Tls>) -> Vec<u8> {
+pub fn leaf(client: &Client<Tls>) -> Vec<u8> {
     client.stream.get_ref().conn.peer_certificates().and_then(|chain| chain.first()).expect("a leaf").to_vec()
 }
 
-fn certificate(name: &str, key: impl FnOnce(Vec<u8>) -> PrivateKey) -> Arc<Certificate> {
+pub fn certificate(name: &str, key: impl FnOnce(Vec<u8>) -> PrivateKey) -> Arc<Certificate> {
     let made = rcgen::generate_simple_self_signed([name.to_owned()]).expect("a certificate");
     let der = made.cert.der().to_vec();
     Arc::new(Certificate {
@@ -94,7 +102,7 @@ fn certificate(name: &str, key: impl FnOnce(Vec<u8>) -> PrivateKey) -> Arc<Certi
     })
 }
 
-fn with_certificates(endpoint: SocketAddr, bindings: &[(&str, &Arc<Certificate>)]) -> Snapshot {
+pub fn with_certificates(endpoint: SocketAddr, bindings: &[(&str, &Arc<Certificate>)]) -> Snapshot {
     let mut certificates = CertificateTable::default();
     for (name, certificate) in bindings {
         certificates.insert(&HostPattern::parse(name).expect("a host"), (*certificate).clone());
@@ -144,6 +152,30 @@ fn requests_through_tls() {
     client.send(b"bad\r\n\r\n");
     assert_eq!(client.response().status, 400);
     assert!(client.is_closed());
+}
+
+#[test]
+fn a_tunnel_through_tls_passes_the_end_of_one_direction_on() {
+    let backend = Backend::raw(|mut stream, _| {
+        let mut reader = BufReader::new(stream.try_clone().expect("a socket"));
+        crate::rig::read_head(&mut reader).expect("a head");
+        let agreed = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: tcp\r\n\r\n";
+        stream.write_all(agreed).expect("sent");
+        let mut got = Vec::new();
+        reader.read_to_end(&mut got).expect("the end");
+        stream.write_all(&got).expect("sent");
+    });
+    let rig = Rig::start(&[backend.address]);
+    let mut client = connect(rig.https, "a.test", config(rustls::ALL_VERSIONS));
+    client.send(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: tcp\r\n\r\n");
+    assert_eq!(client.response().status, 101);
+    let (sent, mut got) = (noise(1_000_000), Vec::new());
+    client.send(&sent);
+    let tls = client.stream.get_mut();
+    tls.conn.send_close_notify();
+    tls.flush().expect("sent");
+    client.stream.read_to_end(&mut got).expect("everything, then the end");
+    assert!(got == sent);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Endpoints behind TLS or the PROXY protocol: whom we believe, what we show and announce, and what is shared.
 
-use crate::rig::{Rig, eventually, read_head, routes, snapshot};
+use crate::rig::{Rig, eventually, field, noise, read_head, routes, snapshot};
 use lb_core::Snapshot;
 use lb_core::model::certificate::PrivateKey;
 use lb_core::model::{Authorities, Certificate, Kind, ObjectRef, ProxyProtocol, Upstream, UpstreamTls};
@@ -10,7 +10,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 use std::io::{BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
 /// An authority, and what it signed.
@@ -91,7 +91,10 @@ fn endpoint(
                 let name = stream.conn.server_name().map(str::to_owned);
                 log.lock().expect("lock").push(Learnt { name, certificates, resumed });
                 let mut stream = BufReader::new(stream);
-                while read_head(&mut stream).is_some() {
+                while let Some(head) = read_head(&mut stream) {
+                    if field(&head, "upgrade").is_some() {
+                        return echo(stream);
+                    }
                     let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
                     if stream.get_mut().write_all(answer).and_then(|()| stream.get_mut().flush()).is_err() {
                         return;
@@ -101,6 +104,19 @@ fn endpoint(
         }
     });
     (address, learnt)
+}
+
+/// Switches, sends back what comes, and says when it was all.
+fn echo(mut stream: BufReader<StreamOwned<ServerConnection, TcpStream>>) {
+    let agreed = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: tcp\r\n\r\n";
+    stream.get_mut().write_all(agreed).expect("sent");
+    let mut bytes = [0; 4_096];
+    while let Ok(count @ 1..) = stream.read(&mut bytes) {
+        stream.get_mut().write_all(&bytes[..count]).expect("sent");
+        stream.get_mut().flush().expect("flushed");
+    }
+    stream.get_mut().write_all(b"all").expect("sent");
+    let _ = stream.get_mut().flush();
 }
 
 fn rig(address: SocketAddr, upstream: Upstream) -> Rig {
@@ -166,6 +182,25 @@ fn without_a_wish_no_name_is_sent() {
     }
     let learnt = learnt.lock().expect("lock");
     assert_eq!((learnt.len(), learnt[0].name.clone()), (1, None), "one connection serves all hosts");
+}
+
+#[test]
+fn a_tunnel_through_tls_passes_the_end_of_one_direction_on() {
+    let (address, _) = endpoint(Authority::new().sign("a.test", false), None);
+    let rig = rig(address, with_tls(UpstreamTls::default()));
+    let mut client = rig.connect();
+    client.send(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: tcp\r\n\r\n");
+    assert_eq!(client.response().status, 101);
+    for size in [1, 20_000, 3] {
+        let (sent, mut got) = (noise(size), vec![0; size]);
+        client.send(&sent);
+        client.stream.read_exact(&mut got).expect("it comes back");
+        assert!(got == sent);
+    }
+    client.stream.get_mut().shutdown(Shutdown::Write).expect("shut down");
+    let mut rest = String::new();
+    client.stream.read_to_string(&mut rest).expect("the end");
+    assert_eq!(rest, "all");
 }
 
 #[test]

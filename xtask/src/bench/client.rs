@@ -10,8 +10,8 @@ use std::time::Duration;
 /// How long an answer may take before it counts as failed.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Most bytes of an answer: the tools ask for 36.
-const ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// Most bytes of an answer: a body of 10 MiB and a head.
+const ANSWER_BYTES_MAX: usize = (10 << 20) + 64 * 1024;
 
 /// One connection, opened when needed.
 pub struct Client {
@@ -27,6 +27,15 @@ pub struct Response {
     pub status: u16,
     /// Body.
     pub body: Vec<u8>,
+}
+
+/// The tool: an error unless one GET is answered with 200 and a body of this size.
+pub fn fetch(target: &str, host: &str, path: &str, bytes: &str) -> Result<()> {
+    let answer = Client::new(target.parse()?).exchange(&request_path(host, path))?;
+    let due: usize = bytes.parse()?;
+    let (status, found) = (answer.status, answer.body.len());
+    ensure!(status == 200 && found == due, "status {status} with {found} bytes where 200 with {due} is due");
+    Ok(())
 }
 
 /// The bytes of `GET /` for a host.
@@ -75,7 +84,7 @@ impl Client {
     fn try_exchange(&mut self, request: &[u8]) -> Result<Response> {
         let stream = self.stream.as_mut().context("no connection")?;
         stream.write_all(request).context("cannot send")?;
-        let mut chunk = [0; 4096];
+        let mut chunk = [0; 16 * 1024];
         loop {
             if let Some((response, used, close)) = parse(&self.buffer)? {
                 self.buffer.drain(..used);

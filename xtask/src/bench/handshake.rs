@@ -2,13 +2,13 @@
 //! the session of a connection that it opens again).
 //!
 //! Goes in: seconds of load. Comes out: handshakes per second and the processor time of each. Each handshake carries
-//! one request, so that a handshake counts only when the connection works. HAProxy is shown, but nginx is the peer.
+//! one request, so that a handshake counts only when the connection works. The peer is nginx.
 
 use super::Bench;
 use super::lab::{CLIENT_CPUS, Room};
 use super::load::{Done, Wrk, full_handshakes, wrk};
 use super::measure::{Goal, Metric};
-use super::peer::{Kind, PLAIN, Peer};
+use super::peer::{Kind, PLAIN, Peer, Setup};
 use super::rate::{Costs, priced};
 use anyhow::{Context, Result, ensure};
 
@@ -35,21 +35,21 @@ pub fn resumed(bench: &Bench, scenario: &'static str) -> Result<Vec<Metric>> {
 fn run(bench: &Bench, scenario: &'static str, goal: Goal, load: impl Fn(&Peer) -> Result<Done>) -> Result<Vec<Metric>> {
     let mut peers = Vec::new();
     for kind in bench.kinds(CONTENDERS) {
-        peers.push(Peer::start(bench, kind, PLAIN)?);
+        peers.push(Peer::start(bench, kind, Setup { share: bench.share, ..PLAIN })?);
     }
     for peer in &peers {
         peer.warm_up(bench, "https")?;
     }
-    let mut costs = Costs::named(scenario, "handshakes", "handshakes/s", false, goal);
+    let mut costs = Costs::without_direct(scenario, "handshakes", "handshakes/s", goal);
     for round in 1..=bench.rounds {
         for peer in &mut peers {
-            let cost = priced(peer, || load(peer))?;
+            let cost = priced(bench, peer, || load(peer))?;
             peer.ensure_running()?;
             costs.push(peer, &cost, &mut None)?;
         }
         println!("  round {round} of {}: {}", bench.rounds, costs.last_round());
     }
-    Ok(costs.into_metrics())
+    Ok(costs.into_metrics(bench))
 }
 
 /// Shows that a session is really resumed, and with TLS 1.3; otherwise the figure would be one of full handshakes.

@@ -5,10 +5,11 @@
 //! of cleaning up for all endings. Does not do: starting proxies or load.
 //!
 //! ```text
-//! client 10.77.1.100 ── veth ── 10.77.1.1 sluice, .2 nginx, .3 haproxy (proxy) 10.77.2.1 ── veth ── 10.77.2.100 backend
+//! client 10.77.1.100 ── veth ── 10.77.1.1 sluice, .2 nginx, .3 haproxy, .4 hyper (proxy) 10.77.2.1 ── veth ── 10.77.2.100 backend
 //! ```
 
 use super::process::{Process, wait_for_port};
+use super::quota::{self, Quota};
 use crate::build::this_program;
 use anyhow::{Context, Result, ensure};
 use std::io::Read;
@@ -39,14 +40,15 @@ pub enum Room {
 
 const ROOMS: [Room; 3] = [Room::Client, Room::Proxy, Room::Backend];
 
-/// Addresses of the proxy towards the client: Sluice, nginx and HAProxy run at the same time on the same ports.
-const PROXY_ADDRESSES: [&str; 3] = ["10.77.1.1/24", "10.77.1.2/24", "10.77.1.3/24"];
+/// Addresses of the proxies towards the client: Sluice, nginx, HAProxy and hyper run at the same time on the same ports.
+const PROXY_ADDRESSES: [&str; 4] = ["10.77.1.1/24", "10.77.1.2/24", "10.77.1.3/24", "10.77.1.4/24"];
 
 /// The namespaces while they exist.
 pub struct Lab {
     tag: String,
     dir: PathBuf,
     guard: Child,
+    quota: Quota,
     // Dropped before the guard is told to clean up, because `drop` of the Lab waits for it first.
     backend: Option<Process>,
 }
@@ -66,7 +68,8 @@ impl Lab {
             .process_group(0)
             .spawn()
             .context("cannot start the guard")?;
-        let mut lab = Self { tag, dir, guard, backend: None };
+        let quota = Quota::new(&tag).context("the proxies cannot be given a quota of processor time")?;
+        let mut lab = Self { tag, dir, guard, quota, backend: None };
         lab.build()?;
         lab.backend = Some(lab.start_backend()?);
         Ok(lab)
@@ -85,6 +88,25 @@ impl Lab {
         command.args(["prlimit", "--nofile=20000:20000"]).arg(program.as_ref());
         command.stdin(Stdio::null());
         command
+    }
+
+    /// The same for a proxy, under the quota that [`Self::limit`] sets.
+    pub fn proxy_command(&self, cpus: &str, program: impl AsRef<Path>) -> Command {
+        let inner = self.command(Room::Proxy, cpus, program);
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo $$ >\"$0\" && exec \"$@\""]).arg(self.quota.processes());
+        command.arg(inner.get_program()).args(inner.get_args()).stdin(Stdio::null());
+        command
+    }
+
+    /// All proxies together may use so many cores from now on; nothing is no limit.
+    pub fn limit(&self, cores: Option<f64>) -> Result<()> {
+        self.quota.set(cores)
+    }
+
+    /// Processor seconds of the backend so far.
+    pub fn backend_seconds(&self) -> Result<f64> {
+        self.backend.as_ref().context("the backend runs")?.cpu_seconds()
     }
 
     /// This binary as a tool in a room.
@@ -115,7 +137,7 @@ impl Lab {
         }
         self.inside(Room::Proxy, &["sysctl", "-qw", "net.ipv4.ip_forward=1"])?;
         let hosts = hosts_file(&self.name(Room::Client));
-        let text = "10.77.1.1 sluice.bench\n10.77.1.2 nginx.bench\n10.77.1.3 haproxy.bench\n10.77.2.100 direct.bench\n";
+        let text = "10.77.1.1 sluice.bench\n10.77.1.2 nginx.bench\n10.77.1.3 haproxy.bench\n10.77.1.4 hyper.bench\n10.77.2.100 direct.bench\n";
         std::fs::create_dir_all(hosts.parent().expect("the file lies in a directory"))?;
         std::fs::write(&hosts, text).with_context(|| format!("cannot write {}", hosts.display()))
     }
@@ -187,6 +209,7 @@ pub fn guard(tag: &str, dir: &Path) -> Result<()> {
             );
         }
     }
+    faults.extend(quota::remove(tag).err());
     faults.extend(std::fs::remove_dir_all(dir).err().map(Into::into));
     ensure!(faults.is_empty(), "cannot clean up: {faults:?}");
     Ok(())

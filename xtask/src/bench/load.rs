@@ -13,7 +13,7 @@ pub struct Done {
     pub requests: u64,
     /// Measured time, seconds.
     pub seconds: f64,
-    /// Bytes that the client read, heads included.
+    /// Bytes of bodies that the client read; for `wrk` with their heads.
     pub bytes: f64,
 }
 
@@ -42,6 +42,45 @@ pub fn wrk(lab: &Lab, wrk: &Wrk) -> Result<Done> {
     }
     let text = output(command.arg(wrk.url))?;
     parse_wrk(&text).with_context(|| format!("wrk to {}:\n{text}", wrk.url))
+}
+
+/// How `h2load` asks over HTTP/2.
+#[derive(Debug, Clone, Copy)]
+pub struct Streams<'a> {
+    /// Name of the contender.
+    pub host: &'a str,
+    /// Connections at the same time.
+    pub connections: u32,
+    /// Streams of each at the same time, each with one request in flight.
+    pub streams: u32,
+    /// How long.
+    pub seconds: u64,
+    /// Bytes of a body.
+    pub body: u64,
+}
+
+/// Runs `h2load` over TLS and HTTP/2. Another protocol than HTTP/2, or a body of another size, is an error.
+pub fn streams(lab: &Lab, load: &Streams) -> Result<Done> {
+    let mut command = lab.command(Room::Client, CLIENT_CPUS, "h2load");
+    // Connections and their handshakes are made before the measurement begins.
+    command.args(["--warm-up-time", "1", "--npn-list", "h2", "-D", &load.seconds.to_string()]);
+    command.arg(format!("-c{}", load.connections)).arg(format!("-m{}", load.streams));
+    let text = output(command.arg(format!("https://{}/", load.host)))?;
+    let parse = || {
+        ensure!(text.contains("Application protocol: h2"), "the connection is not HTTP/2");
+        let done = parse_h2load(&text)?;
+        ensure_bodies(&done, load.body)?;
+        Ok(done)
+    };
+    parse().with_context(|| format!("h2load to {}:\n{text}", load.host))
+}
+
+/// An error unless the bytes that were read hold a whole body for each request. A hundredth is forgiven, since `wrk`
+/// prints three digits; a proxy that answers with something shorter is far below.
+pub fn ensure_bodies(done: &Done, body: u64) -> Result<()> {
+    let mean = done.bytes / done.requests as f64;
+    ensure!(mean >= body as f64 * 0.99, "answers have {mean:.0} bytes in the mean where bodies of {body} are due");
+    Ok(())
 }
 
 /// Opens `connections` TLS connections as fast as they are taken, one request on each, no session resumed.
@@ -85,9 +124,15 @@ pub fn parse_h2load(text: &str) -> Result<Done> {
         let place = words.iter().position(|word| *word == what).with_context(|| format!("no `{what}`"))?;
         Ok(words.get(place.wrapping_sub(1)).context("no number")?.parse()?)
     };
-    ensure!(count("succeeded")? == count("total")? && count("total")? > 0, "requests failed: {requests}");
-    let traffic = line_value(text, "traffic: ")?;
-    Ok(Done { requests: count("succeeded")?, seconds: scaled(finished, &TIMES)?, bytes: scaled(traffic, &SIZES)? })
+    // A measurement of some seconds ends with requests on their way: begun, but not done.
+    ensure!(count("succeeded")? == count("done")? && count("done")? > 0, "requests failed: {requests}");
+    let failed = count("failed")? + count("errored")? + count("timeout")?;
+    ensure!(failed == 0, "requests failed: {requests}");
+    let codes = text.lines().find(|line| line.starts_with("status codes: ")).context("no line `status codes:`")?;
+    ensure!(codes.contains(&format!(" {} 2xx,", count("succeeded")?)), "answers without success: {codes}");
+    let traffic = text.lines().find(|line| line.starts_with("traffic: ")).context("no line `traffic:`")?;
+    let data = traffic.strip_suffix(") data").and_then(|rest| rest.rsplit('(').next()).context("no `data`")?;
+    Ok(Done { requests: count("succeeded")?, seconds: scaled(finished, &TIMES)?, bytes: data.parse()? })
 }
 
 /// Units of time, the longest suffix first.

@@ -11,8 +11,11 @@ use std::process::Command;
 /// How processes are placed, in words.
 const PLACEMENT: &str = "client and backend on CPU 0, the proxy on CPU 1; with two workers all of them on both CPUs";
 
+/// Control groups, where the proxies have a quota.
+const QUOTA: &str = "of a core for each worker of a proxy in scenarios of throughput and handshakes";
+
 /// Describes this machine.
-pub fn describe(sluice: Option<&Path>, rounds: usize, seconds: u64) -> Result<Map<String, Value>> {
+pub fn describe(sluice: Option<&Path>, rounds: usize, seconds: u64, share: u32) -> Result<Map<String, Value>> {
     let cpu_info = read("/proc/cpuinfo")?;
     let field = |name: &str| cpu_info.lines().find(|l| l.starts_with(name)).and_then(|l| l.split_once(": "));
     let memory = read("/proc/meminfo")?;
@@ -27,6 +30,7 @@ pub fn describe(sluice: Option<&Path>, rounds: usize, seconds: u64) -> Result<Ma
     machine.insert("load_average_before".into(), json!(load.split(' ').next().and_then(|n| n.parse::<f64>().ok())));
     machine.insert("placement".into(), json!(PLACEMENT));
     machine.insert("congestion_control".into(), json!(CONGESTION_CONTROL));
+    machine.insert("quota".into(), json!(format!("{share} % {QUOTA}")));
     machine.insert("rounds".into(), json!(rounds));
     machine.insert("seconds".into(), json!(seconds));
     let mut versions = Map::new();

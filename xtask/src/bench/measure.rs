@@ -51,7 +51,7 @@ pub struct Contender {
     pub name: String,
     /// A value for each round.
     pub samples: Vec<f64>,
-    /// Whether the ratio is taken to it; `direct` is shown but is no peer.
+    /// Whether the ratio is taken to it.
     pub peer: bool,
 }
 
@@ -78,14 +78,14 @@ impl Metric {
         Self { scenario, name, unit, better, goal, contenders: Vec::new() }
     }
 
-    /// Adds one sample of a contender; `direct` is never a peer.
+    /// Adds one sample of a contender; `direct` and `hyper` explain, and are never the peer of a ratio.
     pub fn push(&mut self, name: &str, sample: f64) {
         match self.contenders.iter_mut().find(|contender| contender.name == name) {
             Some(contender) => contender.samples.push(sample),
             None => self.contenders.push(Contender {
                 name: name.to_owned(),
                 samples: vec![sample],
-                peer: name != SUBJECT && name != "direct",
+                peer: ![SUBJECT, "direct", "hyper"].contains(&name),
             }),
         }
     }
@@ -95,14 +95,28 @@ impl Metric {
         spread(&self.contenders.iter().find(|contender| contender.name == name)?.samples)
     }
 
-    /// Sluice to the better peer, turned so that more than 1 means that Sluice wins. Nothing without a peer.
+    /// Sluice to the better peer, turned so that more than 1 means that Sluice wins. Nothing without a peer, and nothing
+    /// where an absolute value is asked for: the peers beside it do other work.
     pub fn ratio(&self) -> Option<f64> {
+        if matches!(self.goal, Some(Goal::AtMost(_))) {
+            return None;
+        }
         let ours = self.spread(SUBJECT)?.median;
         let peers = self.contenders.iter().filter(|contender| contender.peer);
         let medians = peers.filter_map(|peer| spread(&peer.samples)).map(|spread| spread.median);
         match self.better {
             Better::Higher => medians.reduce(f64::max).map(|best| ours / best),
             Better::Lower => medians.reduce(f64::min).map(|best| best / ours),
+            Better::Neither => None,
+        }
+    }
+
+    /// Sluice to one other contender, turned in the same way.
+    pub fn against(&self, name: &str) -> Option<f64> {
+        let (ours, other) = (self.spread(SUBJECT)?.median, self.spread(name)?.median);
+        match self.better {
+            Better::Higher => Some(ours / other),
+            Better::Lower => Some(other / ours),
             Better::Neither => None,
         }
     }

@@ -1,4 +1,4 @@
-//! The contenders: Sluice, nginx, HAProxy, and the bare way to the backend.
+//! The contenders: Sluice, nginx, HAProxy, a bare proxy on hyper, and the bare way to the backend.
 //!
 //! Goes in: which one, how many workers, how many routes. Comes out: a running [`Peer`] that answers for its name.
 //! Does not do: load. The configurations are `nginx.conf` and `haproxy.cfg` beside this file, and [`manifest`].
@@ -22,6 +22,8 @@ pub enum Kind {
     Nginx,
     /// HAProxy with `haproxy.cfg`.
     Haproxy,
+    /// `sluice-hyper-proxy` of the crate `tests`: what hyper alone costs.
+    Hyper,
     /// Ours.
     Sluice,
 }
@@ -33,10 +35,12 @@ pub struct Setup {
     pub workers: u32,
     /// Routes, each a host of its own; the first is the one that is asked for.
     pub routes: usize,
+    /// Part of a core that each worker may use; nothing is no limit. See [`super::quota`].
+    pub share: Option<f64>,
 }
 
 /// One worker and one route.
-pub const PLAIN: Setup = Setup { workers: 1, routes: 1 };
+pub const PLAIN: Setup = Setup { workers: 1, routes: 1, share: None };
 
 /// Where Sluice tells whether it is ready.
 pub const ADMIN: &str = "10.77.1.1:9900";
@@ -56,6 +60,7 @@ impl Kind {
             Self::Direct => "direct",
             Self::Nginx => "nginx",
             Self::Haproxy => "haproxy",
+            Self::Hyper => "hyper",
             Self::Sluice => "sluice",
         }
     }
@@ -66,6 +71,7 @@ impl Kind {
             Self::Direct => "direct.bench",
             Self::Nginx => "nginx.bench",
             Self::Haproxy => "haproxy.bench",
+            Self::Hyper => "hyper.bench",
             Self::Sluice => "sluice.bench",
         }
     }
@@ -76,6 +82,7 @@ impl Kind {
             Self::Direct => BACKEND,
             Self::Nginx => "10.77.1.2",
             Self::Haproxy => "10.77.1.3",
+            Self::Hyper => "10.77.1.4",
             Self::Sluice => "10.77.1.1",
         }
     }
@@ -127,6 +134,9 @@ impl Peer {
                 std::fs::write(dir.join("tls.pem"), [crt, key].concat())?;
                 fill(&dir, "haproxy.cfg", include_str!("haproxy.cfg"), kind, setup)?;
             }
+            Kind::Hyper => {
+                certificate(&dir, kind.host())?;
+            }
             Kind::Sluice => {
                 let (crt, key) = certificate(&dir, kind.host())?;
                 manifest::write(&dir.join("manifests"), setup.routes, &crt, &key)?;
@@ -138,7 +148,8 @@ impl Peer {
     /// Starts it on files that [`Self::prepare`] wrote.
     pub fn start_prepared(bench: &Bench, kind: Kind, setup: Setup, dir: PathBuf) -> Result<Self> {
         let cpus = proxy_cpus(setup.workers);
-        let at = |program: &Path| bench.lab.command(Room::Proxy, cpus, program);
+        bench.lab.limit(setup.share.map(|share| share * f64::from(setup.workers)))?;
+        let at = |program: &Path| bench.lab.proxy_command(cpus, program);
         let command = match kind {
             Kind::Direct => return Ok(Self { kind, process: None, dir }),
             Kind::Nginx => {
@@ -149,6 +160,12 @@ impl Peer {
             Kind::Haproxy => {
                 let mut command = at(Path::new("haproxy"));
                 command.arg("-db").arg("-f").arg(dir.join("haproxy.cfg"));
+                command
+            }
+            Kind::Hyper => {
+                let mut command = at(bench.hyper.as_deref().context("hyper is not measured in this run")?);
+                command.args([80, 443].map(|port| format!("{}:{port}", kind.address())));
+                command.arg(format!("{BACKEND}:8000")).arg(dir.join("tls.crt")).arg(dir.join("tls.key"));
                 command
             }
             Kind::Sluice => {
@@ -194,6 +211,15 @@ impl Peer {
     pub fn warm_up(&self, bench: &Bench, scheme: &str) -> Result<()> {
         let url = self.url(scheme, "/");
         wrk(&bench.lab, &Wrk { url: &url, connections: 32, close: false, seconds: 1, cpus: CLIENT_CPUS })?;
+        Ok(())
+    }
+
+    /// Shows that it answers with 200 and a body of this size.
+    pub fn ensure_body(&self, bench: &Bench, path: &str, bytes: u64) -> Result<()> {
+        let args = ["fetch", &self.kind.target(), self.kind.host(), path, &bytes.to_string()];
+        let output = bench.lab.tool(Room::Client, CLIENT_CPUS, &args)?.output()?;
+        let fault = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{} to GET {path}: {}", self.kind.name(), fault.trim());
         Ok(())
     }
 

@@ -123,6 +123,18 @@ pub fn busy_ticks(line: &str) -> Option<u64> {
     Some(fields.iter().take(7).sum::<u64>() - idle)
 }
 
+/// Seconds of processor time of the programs that this one started, waited for, and their children.
+pub fn children_seconds() -> Result<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    Ok(children_ticks(&stat).context("/proc/self/stat has an unknown form")? as f64 / TICKS_PER_SECOND)
+}
+
+/// `cutime + cstime` of `/proc/PID/stat`. See proc_pid_stat(5).
+pub fn children_ticks(stat: &str) -> Option<u64> {
+    let mut fields = after_command(stat)?.split_whitespace().skip(13);
+    Some(fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?)
+}
+
 /// `utime + stime` of `/proc/PID/stat`; the command in brackets may hold blanks. See proc_pid_stat(5).
 pub fn stat_ticks(stat: &str) -> Option<u64> {
     let mut fields = after_command(stat)?.split_whitespace().skip(11);

@@ -123,8 +123,27 @@ const INTRODUCTION: &str = "\
 Written by `cargo xtask bench`; do not edit. Client, proxy and backend run in network namespaces of one machine, so
 figures compare contenders with one another and say little about other machines. Contenders take turns within each
 round. A value is the median of the rounds, with the smallest and the largest in brackets. The ratio is Sluice to the
-better peer, turned so that more than 1 means that Sluice wins; `direct` is the way without a proxy and no peer. The
-configurations of the peers are `xtask/src/bench/nginx.conf` and `xtask/src/bench/haproxy.cfg`.
+better peer, turned so that more than 1 means that Sluice wins. The configurations of the peers are
+`xtask/src/bench/nginx.conf` and `xtask/src/bench/haproxy.cfg`. Two contenders explain and are no peers: `direct` is the
+way to the backend without a proxy, `hyper` is the least reverse proxy that hyper makes
+(`tests/src/bin/hyper_proxy.rs`: no routes, no limits, no forwarded fields, one thread), so it says what hyper costs.
+
+**Why a quota.** Client and backend make as many system calls for a request as the proxy between them, and `wrk` with
+nginx behind it takes as much processor time for a request as each of the proxies, or more. With a core for the proxy
+and a core for the rest, the rest is full first: all proxies then get the same requests/s, which are the client's. So in
+the scenarios of throughput and handshakes each worker may use a part of its core, set by the kernel (CPU bandwidth of a
+control group) and equal for all contenders. The proxy is then the limit, and requests/s say what it does with its time.
+Each scenario shows the processor time of a request on both sides, so that this can be checked: the client has a whole
+core, the proxy the part that `placement` names, and the proxy is the limit while its share divided by its time for a
+request is less than one core divided by the client's. `the proxy's process was busy` must be close to its share; where
+it is less, the client was the limit after all. Latency, changes, cold start and idle connections have no quota.
+
+**What is checked.** Every contender answers a first request with 200 and a body of the right size. A request that
+fails, has another status or too few bytes is an error of the whole scenario. Bodies are counted by their size, not by
+the bytes that were read, since heads differ. `wrk` has one thread and sends a request when the last one is answered.
+
+**How long.** A run of everything takes about 25 minutes on a quiet machine with two cores, a release build before it
+not counted: `cargo xtask bench` with five rounds of three seconds.
 
 | | |
 |---|---|
@@ -156,6 +175,9 @@ fn section(metric: &Metric) -> String {
     }
     if metric.ratio().is_some() || metric.goal.is_some() {
         text += ".\n";
+    }
+    if let Some(ratio) = metric.against("hyper") {
+        text += &format!("\nAgainst hyper alone: {ratio:.2}.\n");
     }
     text
 }

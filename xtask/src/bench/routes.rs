@@ -17,8 +17,9 @@ pub fn run(bench: &Bench, scenario: &'static str) -> Result<Vec<Metric>> {
     ensure!(bench.sluice.is_some(), "this scenario has no peer");
     let goal = Some(Goal::Ratio(0.97));
     let mut metric = Metric::new(scenario, "requests", "requests/s", Better::Higher, goal);
+    let one = Setup { share: bench.share, ..PLAIN };
     for _ in 0..bench.rounds {
-        for (name, setup) in [("one route", PLAIN), (SUBJECT, Setup { routes: MANY, ..PLAIN })] {
+        for (name, setup) in [("one route", one), (SUBJECT, Setup { routes: MANY, ..one })] {
             let mut peer = Peer::start(bench, Kind::Sluice, setup)?;
             peer.warm_up(bench, "http")?;
             let url = peer.url("http", "/");

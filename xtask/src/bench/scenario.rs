@@ -6,7 +6,7 @@ use super::Bench;
 use super::measure::{Goal, Metric};
 use super::peer::Kind;
 use super::rate::Rate;
-use super::{cold_start, handshake, idle, latency, rate, reconfigure, routes};
+use super::{cold_start, handshake, idle, latency, rate, reconfigure, routes, streams};
 use anyhow::Result;
 
 /// A row of the table.
@@ -22,6 +22,7 @@ pub struct Scenario {
 enum Work {
     Rate(Rate),
     Latency,
+    Streams,
     FullHandshakes,
     ResumedHandshakes,
     Routes,
@@ -35,35 +36,55 @@ pub const EVERYONE: &[Kind] = &[Kind::Direct, Kind::Nginx, Kind::Haproxy, Kind::
 
 const PROXIES: &[Kind] = &[Kind::Nginx, Kind::Haproxy, Kind::Sluice];
 
-const KEEP_ALIVE: Rate =
-    Rate { path: "/", connections: 32, close: false, workers: 1, bytes: false, goal: Goal::Ratio(1.0) };
+/// The same with the proxy that is hyper alone, where the issue asks what hyper costs.
+const AND_HYPER: &[Kind] = &[Kind::Direct, Kind::Nginx, Kind::Haproxy, Kind::Hyper, Kind::Sluice];
+
+/// Bytes of the body that the backend answers everywhere but below `/body`.
+pub const SMALL_BODY: u64 = 36;
+
+const KEEP_ALIVE: Rate = Rate {
+    path: "/",
+    connections: 32,
+    close: false,
+    workers: 1,
+    body: SMALL_BODY,
+    bytes: false,
+    contenders: EVERYONE,
+    goal: Goal::Ratio(1.0),
+};
 
 /// Every scenario.
 pub const ALL: &[Scenario] = &[
     Scenario {
         name: "http1-keepalive",
         what: "GET of 36 bytes, 32 kept connections, one worker",
-        work: Work::Rate(KEEP_ALIVE),
+        work: Work::Rate(Rate { contenders: AND_HYPER, ..KEEP_ALIVE }),
     },
     Scenario {
         name: "http1-1k",
         what: "bodies of 1 KiB, 32 kept connections, one worker",
-        work: Work::Rate(Rate { path: "/body/1k", bytes: true, ..KEEP_ALIVE }),
+        work: Work::Rate(Rate { path: "/body/1k", body: 1 << 10, bytes: true, ..KEEP_ALIVE }),
     },
     Scenario {
         name: "http1-100k",
         what: "bodies of 100 KiB, 32 kept connections, one worker",
-        work: Work::Rate(Rate { path: "/body/100k", bytes: true, ..KEEP_ALIVE }),
+        work: Work::Rate(Rate {
+            path: "/body/100k",
+            body: 100 << 10,
+            bytes: true,
+            contenders: AND_HYPER,
+            ..KEEP_ALIVE
+        }),
     },
     Scenario {
         name: "http1-10m",
         what: "bodies of 10 MiB, 8 kept connections, one worker",
-        work: Work::Rate(Rate { path: "/body/10m", connections: 8, bytes: true, ..KEEP_ALIVE }),
+        work: Work::Rate(Rate { path: "/body/10m", body: 10 << 20, connections: 8, bytes: true, ..KEEP_ALIVE }),
     },
     Scenario {
         name: "http1-newconn",
         what: "GET of 36 bytes, a client connection for each request, one worker",
-        work: Work::Rate(Rate { close: true, ..KEEP_ALIVE }),
+        work: Work::Rate(Rate { close: true, contenders: AND_HYPER, ..KEEP_ALIVE }),
     },
     Scenario {
         name: "http1-two-workers",
@@ -84,6 +105,11 @@ pub const ALL: &[Scenario] = &[
         name: "tls13-resumed",
         what: "resumed TLS 1.3 handshakes with one request each, one worker",
         work: Work::ResumedHandshakes,
+    },
+    Scenario {
+        name: "h2-tls",
+        what: "GET of 36 bytes over HTTP/2 and TLS 1.3, 16 kept connections with 10 streams each, one worker",
+        work: Work::Streams,
     },
     Scenario {
         name: "routes-10000",
@@ -118,6 +144,7 @@ impl Scenario {
     pub fn run(&self, bench: &Bench) -> Result<Vec<Metric>> {
         match &self.work {
             Work::Rate(rate) => rate::run(bench, self.name, rate),
+            Work::Streams => streams::run(bench, self.name),
             Work::Latency => latency::run(bench, self.name),
             Work::FullHandshakes => handshake::full(bench, self.name),
             Work::ResumedHandshakes => handshake::resumed(bench, self.name),

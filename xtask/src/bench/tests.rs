@@ -47,7 +47,8 @@ fn a_ratio_is_to_the_better_peer_and_more_than_one_wins() {
     check(Better::Higher, &[("nginx", &[400.0]), (SUBJECT, &[300.0])], Some(0.75));
     check(Better::Lower, &[("nginx", &[100.0]), ("haproxy", &[200.0]), (SUBJECT, &[50.0])], Some(2.0));
     check(Better::Lower, &[("nginx", &[100.0]), (SUBJECT, &[200.0])], Some(0.5));
-    // The bare way is no peer.
+    // The bare way is no peer, and neither is hyper alone.
+    check(Better::Higher, &[("hyper", &[900.0]), ("nginx", &[100.0]), (SUBJECT, &[100.0])], Some(1.0));
     check(Better::Higher, &[("direct", &[900.0]), ("nginx", &[100.0]), (SUBJECT, &[100.0])], Some(1.0));
     check(Better::Higher, &[("direct", &[900.0]), (SUBJECT, &[100.0])], None);
     check(Better::Higher, &[("nginx", &[100.0])], None);
@@ -105,14 +106,33 @@ traffic: 310.55KB (318000) total, 191.41KB (196000) headers (space savings 0.00%
 #[test]
 fn the_output_of_h2load_is_read_and_its_faults_are_errors() {
     let done = load::parse_h2load(H2LOAD).expect("it is whole");
-    assert_eq!(done, load::Done { requests: 2000, seconds: 2.15, bytes: 310.55 * 1024.0 });
+    assert_eq!(done, load::Done { requests: 2000, seconds: 2.15, bytes: 22000.0 });
     let fast = load::parse_h2load(&H2LOAD.replace("2.15s", "195.5ms")).expect("milliseconds are known");
     assert!((fast.seconds - 0.1955).abs() < 1e-9);
     let check = |from: &str, to: &str| assert!(load::parse_h2load(&H2LOAD.replace(from, to)).is_err(), "{from} {to}");
     check("2000 succeeded", "1999 succeeded");
+    check("2000 2xx, 0 3xx, 0 4xx", "1990 2xx, 0 3xx, 10 4xx");
+    check("0 errored", "2 errored");
+    check("(22000) data", "22000 data");
     check("2000 total, 2000 started, 2000 done, 2000 succeeded", "0 total, 0 started, 0 done, 0 succeeded");
     check("2.15s", "2.15");
     check("requests: ", "");
+}
+
+#[test]
+fn short_bodies_are_errors() {
+    let done = |bytes| load::Done { requests: 100, seconds: 1.0, bytes };
+    assert!(load::ensure_bodies(&done(3600.0), 36).is_ok());
+    assert!(load::ensure_bodies(&done(20_000.0), 36).is_ok(), "wrk counts heads as well");
+    assert!(load::ensure_bodies(&done(3500.0), 36).is_err());
+}
+
+#[test]
+fn the_cost_of_hyper_is_told_beside_ours() {
+    let text = |samples: &[(&str, &[f64])]| report::to_markdown(&Map::new(), &[metric(Better::Lower, None, samples)]);
+    let with = text(&[("hyper", &[20.0]), (SUBJECT, &[10.0])]);
+    assert!(with.contains("Against hyper alone: 2.00"), "{with}");
+    assert!(!text(&[("nginx", &[20.0]), (SUBJECT, &[10.0])]).contains("hyper alone:"));
 }
 
 #[test]
@@ -122,6 +142,8 @@ fn proc_is_read_by_its_manual() {
     let stat = "42 (a b) c) S 1 2 3 4 5 6 7 8 9 10 110 220 0 0 20 0 1 0 100";
     assert_eq!(process::stat_ticks(stat), Some(330));
     assert_eq!(process::stat_ticks("42 (a"), None);
+    let stat = "42 (a b) c) S 1 2 3 4 5 6 7 8 9 10 110 220 30 40 20 0 1 0 100";
+    assert_eq!(process::children_ticks(stat), Some(70));
 }
 
 #[test]
@@ -144,14 +166,14 @@ fn the_client_reads_whole_answers_only() {
 fn json_has_the_form_that_was_promised() {
     let goal = Some(Goal::Ratio(1.0));
     let one = metric(Better::Higher, goal, &[("direct", &[9.0]), ("nginx", &[1.0, 3.0, 2.0]), (SUBJECT, &[4.0])]);
-    let two = metric(Better::Lower, Some(Goal::AtMost(2.0)), &[(SUBJECT, &[1.0])]);
+    let two = metric(Better::Lower, Some(Goal::AtMost(2.0)), &[("nginx", &[0.5]), (SUBJECT, &[1.0])]);
     let expected = json!({
         "machine": {"cores": 2},
         "results": [
             {"scenario": "http1-keepalive", "metric": "requests", "unit": "requests/s", "sluice": 4.0,
              "peers": {"direct": 9.0, "nginx": 2.0}, "ratio": 2.0, "goal": 1.0, "met": true},
             {"scenario": "http1-keepalive", "metric": "requests", "unit": "requests/s", "sluice": 1.0,
-             "peers": {}, "ratio": null, "goal": 2.0, "met": true},
+             "peers": {"nginx": 0.5}, "ratio": null, "goal": 2.0, "met": true},
         ],
     });
     let machine: Map<String, Value> = [("cores".to_owned(), json!(2))].into_iter().collect();

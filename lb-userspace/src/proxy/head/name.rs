@@ -19,6 +19,7 @@ pub enum Name {
     ForwardedFor,
     ForwardedHost,
     Hsts,
+    Upgrade,
     /// Ends at this hop, or is stated by us: never passed on.
     Dropped,
     /// One of the above or below, written with `_`.
@@ -34,12 +35,12 @@ pub fn classify(name: &str) -> Name {
         4 => &[("host", Name::Host), ("date", Name::Date)],
         5 => &[("proxy", Name::Dropped)],
         6 => &[("expect", Name::Expect), ("server", Name::Server)],
-        7 => &[("upgrade", Name::Dropped), ("trailer", Name::Dropped)],
+        7 => &[("upgrade", Name::Upgrade), ("trailer", Name::Dropped)],
         8 => &[("x-scheme", Name::Dropped)],
         9 => &[("x-real-ip", Name::Dropped)],
         10 => &[("connection", Name::Connection), ("keep-alive", Name::Dropped)],
         12 => &[("x-request-id", Name::RequestId)],
-        14 => &[("content-length", Name::ContentLength)],
+        14 => &[("content-length", Name::ContentLength), ("http2-settings", Name::Dropped)],
         15 => &[("x-forwarded-for", Name::ForwardedFor), ("ssl-client-cert", Name::Dropped)],
         16 => &[
             ("x-forwarded-host", Name::ForwardedHost),

@@ -3,6 +3,7 @@
 //! Goes in: the bytes of a whole head and the limits. Comes out: a [`Request`] that borrows them, or [`Bad`].
 
 use super::lexical::{is_authority, is_target, is_token};
+use super::upgrade::Upgrade;
 use super::{Bad, FIELDS_MAX, Fields, Framing, Nominated, Version, cut, first_line};
 use crate::config::Limits;
 use crate::proxy::body::Length;
@@ -32,6 +33,8 @@ pub struct Request<'f, 'b> {
     pub expects_continue: bool,
     /// The client takes trailer fields (RFC 9110 section 10.1.4).
     pub te_trailers: bool,
+    /// The protocol that the client wants to switch to, where that may be passed on.
+    pub upgrade: Option<Upgrade<'b>>,
     /// The client's `X-Request-ID`.
     pub request_id: Option<&'b [u8]>,
     /// All fields, in order.
@@ -65,6 +68,7 @@ pub fn parse<'f, 'b>(head: &'b [u8], fields: &'f mut Fields<'b>, limits: &Limits
     }
     let expects_continue = framing.expects_continue && version == Version::Http11 && length != Length::None;
     let keep_alive = framing.persistent(version);
+    let upgrade = Upgrade::read(&framing, fields, version);
     let (te_trailers, request_id, nominated) = (framing.te_trailers, framing.request_id, framing.nominated);
     Ok(Request {
         method,
@@ -75,6 +79,7 @@ pub fn parse<'f, 'b>(head: &'b [u8], fields: &'f mut Fields<'b>, limits: &Limits
         keep_alive,
         expects_continue,
         te_trailers,
+        upgrade,
         request_id,
         fields,
         nominated,
@@ -94,6 +99,10 @@ pub fn of_h2<'f, 'b>(
     let room = fields.get_mut(..limits.head_fields_max.min(FIELDS_MAX)).unwrap_or_default();
     let mut count = 0;
     for (name, value) in &parts.headers {
+        // `http` takes a name with a quotation mark, which some backends refuse and others do not.
+        if !name.as_str().bytes().all(is_token) {
+            return Err(Bad::Field);
+        }
         *room.get_mut(count).ok_or(Bad::Fields)? = Header { name: name.as_str(), value: value.as_bytes() };
         count += 1;
     }
@@ -101,7 +110,9 @@ pub fn of_h2<'f, 'b>(
     let framing = Framing::read(fields)?;
     let length = match framing.length(Version::Http2)? {
         _ if ends => Length::None,
-        Some(Length::Sized(size)) => Length::Sized(size),
+        // A length of 0 is not passed on before the end was seen: content may follow, which makes the request malformed (RFC
+        // 9113 section 8.1.1), and a backend would have taken it for whole by then.
+        Some(Length::Sized(size)) if size > 0 => Length::Sized(size),
         _ => Length::UntilClose,
     };
     if parts.method == Method::CONNECT {
@@ -130,6 +141,7 @@ pub fn of_h2<'f, 'b>(
         keep_alive: true,
         expects_continue: framing.expects_continue && length != Length::None,
         te_trailers: framing.te_trailers,
+        upgrade: None,
         request_id: framing.request_id,
         fields,
         nominated: framing.nominated,

@@ -20,6 +20,8 @@ pub struct Response<'f, 'b> {
     pub stated_length: Option<u64>,
     /// The endpoint lets the connection live on.
     pub keep_alive: bool,
+    /// `Upgrade`, where it counts.
+    pub upgrade: Option<&'b [u8]>,
     /// All fields, in order.
     pub fields: &'f [Header<'b>],
     /// Fields that end here because `Connection` says so.
@@ -43,7 +45,8 @@ pub fn parse<'f, 'b>(head: &'b [u8], fields: &'f mut Fields<'b>, to_head: bool) 
         _ => None,
     };
     let keep_alive = framing.persistent(version) && length != Length::UntilClose;
-    Ok(Response { status, reason, length, stated_length, keep_alive, fields, nominated: framing.nominated })
+    let upgrade = framing.upgrade(version);
+    Ok(Response { status, reason, length, stated_length, keep_alive, upgrade, fields, nominated: framing.nominated })
 }
 
 /// Reads the head of a response of HTTP/2, whose syntax `h2` has checked; `follows`: content comes after it.
@@ -73,7 +76,8 @@ pub fn of_h2<'f, 'b>(
         None => Length::UntilClose,
     };
     let reason = parts.status.canonical_reason().unwrap_or_default().as_bytes();
-    Ok(Response { status, reason, length, stated_length, keep_alive: true, fields, nominated: framing.nominated })
+    let (keep_alive, upgrade, nominated) = (true, None, framing.nominated);
+    Ok(Response { status, reason, length, stated_length, keep_alive, upgrade, fields, nominated })
 }
 
 fn status_line(line: &[u8]) -> Result<(Version, u16, &[u8]), Bad> {
