@@ -6,13 +6,13 @@
 
 pub mod host;
 pub mod path;
+pub mod table;
 
 use crate::class::{self, Facts};
 use crate::model::route::Target;
 use crate::model::{HostPattern, Origin, PathMatch, Route, RouteId};
 use host::HostIndex;
 use path::{Inserted, PathIndex};
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// What a look-up found.
@@ -43,7 +43,9 @@ impl<'a> Match<'a> {
 #[derive(Debug, Default)]
 pub struct RouteTable {
     routes: Vec<Route>,
-    hosts: HostIndex<Host>,
+    hosts: Vec<Host>,
+    /// Places in `hosts`.
+    index: HostIndex<u32>,
     default: Option<RouteId>,
 }
 
@@ -52,6 +54,9 @@ struct Host {
     pattern: HostPattern,
     paths: PathIndex,
     default: Option<RouteId>,
+    /// The first of its routes, and whether another leads elsewhere.
+    first: Option<RouteId>,
+    several: bool,
 }
 
 impl RouteTable {
@@ -60,7 +65,7 @@ impl RouteTable {
     /// `host` is in the form of [`crate::model::host::normalize`], `path` in that of [`path::normalize`].
     #[must_use]
     pub fn find(&self, host: &str, path: &str) -> Match<'_> {
-        let entry = self.hosts.find(host);
+        let entry = self.index.find(host).and_then(|place| self.hosts.get(*place as usize));
         if let Some(id) = entry.and_then(|h| h.paths.find(path, |id| &self.routes[id.0 as usize].path)) {
             return Match::Rule(id, &self.routes[id.0 as usize]);
         }
@@ -98,9 +103,9 @@ impl RouteTable {
 /// Makes a [`RouteTable`]. Add routes of older objects first: on a conflict the first one stays.
 #[derive(Debug, Default)]
 pub struct Builder {
-    routes: Vec<Route>,
-    hosts: HashMap<HostPattern, Host>,
-    default: Option<RouteId>,
+    table: RouteTable,
+    /// The host of each route: its place in `hosts`.
+    places: Vec<u32>,
 }
 
 /// The same host and path are served already.
@@ -116,31 +121,30 @@ impl Builder {
     /// # Errors
     /// [`Conflict`], and the route is not added, when its host, path type and path are held already.
     pub fn rule(&mut self, route: Route) -> Result<RouteId, Conflict> {
-        let id = self.next_id();
-        let host = self.host(&route.host);
-        match host.paths.insert(&route.path, id) {
+        let (id, place) = (self.next_id(), self.place(&route.host));
+        match self.table.hosts[place as usize].paths.insert(&route.path, id) {
             Inserted::New => {
-                self.routes.push(route);
+                self.push(route, place);
                 Ok(id)
             }
-            Inserted::Held(held) => Err(Conflict { held_by: self.routes[held.0 as usize].origin.clone() }),
+            Inserted::Held(held) => Err(self.conflict(held)),
         }
     }
 
     /// Makes a host known although it has no path: it answers 404, or with its default.
     pub fn known_host(&mut self, pattern: &HostPattern) {
-        self.host(pattern);
+        self.place(pattern);
     }
 
     /// Adds the default backend of one host; the first one stays, and the answer says whether this is it.
     pub fn host_default(&mut self, route: Route) -> bool {
-        let id = self.next_id();
-        let host = self.host(&route.host);
+        let (id, place) = (self.next_id(), self.place(&route.host));
+        let host = &mut self.table.hosts[place as usize];
         if host.default.is_some() {
             return false;
         }
         host.default = Some(id);
-        self.routes.push(route);
+        self.push(route, place);
         true
     }
 
@@ -149,45 +153,56 @@ impl Builder {
     /// # Errors
     /// [`Conflict`], and the route is not added, when there is one already.
     pub fn global_default(&mut self, route: Route) -> Result<(), Conflict> {
-        match self.default {
-            Some(held) => Err(Conflict { held_by: self.routes[held.0 as usize].origin.clone() }),
-            None => {
-                self.default = Some(self.next_id());
-                self.routes.push(route);
-                Ok(())
-            }
+        if let Some(held) = self.table.default {
+            return Err(self.conflict(held));
         }
+        let place = self.place(&route.host);
+        self.table.default = Some(self.next_id());
+        self.push(route, place);
+        Ok(())
     }
 
-    /// Finishes: computes classes and indexes.
+    /// Finishes: computes classes and orders expressions.
     #[must_use]
-    pub fn build(mut self) -> RouteTable {
-        let mut targets: HashMap<HostPattern, HashSet<Target>> = HashMap::new();
-        for route in &self.routes {
-            targets.entry(route.host.clone()).or_default().insert(route.target.clone());
-        }
-        for route in &mut self.routes {
-            let backends = targets.get(&route.host).map_or(0, HashSet::len);
+    pub fn build(self) -> RouteTable {
+        let Self { mut table, places } = self;
+        for (route, place) in table.routes.iter_mut().zip(&places) {
+            let backends = if table.hosts[*place as usize].several { 2 } else { 1 };
             route.class = class::classify(Facts { tls: false, filtered: !route.filters.is_empty(), backends });
         }
-        let mut hosts = HostIndex::default();
-        for (pattern, mut host) in self.hosts {
-            host.paths.seal(|id| self.routes[id.0 as usize].path.text());
-            hosts.insert(&pattern, host);
+        for host in &mut table.hosts {
+            host.paths.seal(|id| table.routes[id.0 as usize].path.text());
         }
-        RouteTable { routes: self.routes, hosts, default: self.default }
+        table.routes.shrink_to_fit();
+        table.hosts.shrink_to_fit();
+        table.index.shrink();
+        table
     }
 
-    fn host(&mut self, pattern: &HostPattern) -> &mut Host {
-        self.hosts.entry(pattern.clone()).or_insert_with(|| Host {
-            pattern: pattern.clone(),
-            paths: PathIndex::default(),
-            default: None,
+    fn push(&mut self, route: Route, place: u32) {
+        let id = self.next_id();
+        let host = &mut self.table.hosts[place as usize];
+        let first = *host.first.get_or_insert(id);
+        host.several |= self.table.routes.get(first.0 as usize).is_some_and(|first| first.target != route.target);
+        self.table.routes.push(route);
+        self.places.push(place);
+    }
+
+    fn conflict(&self, held: RouteId) -> Conflict {
+        Conflict { held_by: self.table.routes[held.0 as usize].origin.clone() }
+    }
+
+    fn place(&mut self, pattern: &HostPattern) -> u32 {
+        let hosts = &mut self.table.hosts;
+        *self.table.index.get_or_insert_with(pattern, || {
+            let (pattern, paths) = (pattern.clone(), PathIndex::default());
+            hosts.push(Host { pattern, paths, default: None, first: None, several: false });
+            u32::try_from(hosts.len() - 1).expect("fewer than 2^32 hosts fit in memory")
         })
     }
 
     fn next_id(&self) -> RouteId {
-        RouteId(u32::try_from(self.routes.len()).expect("fewer than 2^32 routes fit in memory"))
+        RouteId(u32::try_from(self.table.routes.len()).expect("fewer than 2^32 routes fit in memory"))
     }
 }
 

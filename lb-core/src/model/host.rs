@@ -48,7 +48,9 @@ impl HostPattern {
         if text.is_empty() {
             return Ok(Self::Any);
         }
-        if text.parse::<std::net::IpAddr>().is_ok() || text.starts_with('[') {
+        // What neither ends in a digit nor has a colon is no address; most hosts are spared the attempt.
+        let numeric = text.ends_with(|c: char| c.is_ascii_digit()) || text.contains(':');
+        if text.starts_with('[') || numeric && text.parse::<std::net::IpAddr>().is_ok() {
             return Err(InvalidHost::Address(text.to_owned()));
         }
         if text.contains(':') {

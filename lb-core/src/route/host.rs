@@ -13,13 +13,19 @@ pub struct HostIndex<T> {
 }
 
 impl<T> HostIndex<T> {
-    /// Adds a value; a later one for the same pattern replaces it.
-    pub fn insert(&mut self, pattern: &HostPattern, value: T) {
+    /// The value of a pattern, made when there is none yet.
+    pub fn get_or_insert_with(&mut self, pattern: &HostPattern, make: impl FnOnce() -> T) -> &mut T {
         match pattern {
-            HostPattern::Exact(name) => drop(self.exact.insert(name.clone(), value)),
-            HostPattern::Wildcard(suffix) => drop(self.wildcard.insert(suffix.clone(), value)),
-            HostPattern::Any => self.any = Some(value),
+            HostPattern::Exact(name) => self.exact.entry(name.clone()).or_insert_with(make),
+            HostPattern::Wildcard(suffix) => self.wildcard.entry(suffix.clone()).or_insert_with(make),
+            HostPattern::Any => self.any.get_or_insert_with(make),
         }
+    }
+
+    /// Gives back what room is left over.
+    pub fn shrink(&mut self) {
+        self.exact.shrink_to_fit();
+        self.wildcard.shrink_to_fit();
     }
 
     /// The value of the most specific pattern that covers a host in normal form.

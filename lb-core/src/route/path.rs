@@ -2,24 +2,25 @@
 //!
 //! Goes in: paths of rules, then paths of requests in normal form ([`normalize`]). Comes out: the id of the winner.
 
+use super::table::Table;
 use crate::model::{PathMatch, RouteId};
 use std::borrow::Cow;
-use std::collections::HashMap;
 
 /// Paths of one host.
 #[derive(Debug, Default)]
 pub struct PathIndex {
-    exact: HashMap<Box<str>, RouteId>,
+    exact: Table<RouteId>,
     /// By path without trailing slashes; `/foo` and `/foo/` share a key, and the longer one wins for both.
-    prefix: HashMap<Box<str>, PrefixEntry>,
+    prefix: Table<PrefixEntry>,
     /// Most elements that a Prefix of this host has: longer request paths are cut there before the first look-up.
     depth_max: usize,
     /// By descending length of the text.
     regex: Vec<RouteId>,
-    regex_texts: HashMap<Box<str>, RouteId>,
+    /// Who has an expression; of use until it is sealed.
+    regex_texts: Table<RouteId>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct PrefixEntry {
     plain: Option<RouteId>,
     slashed: Option<RouteId>,
@@ -38,9 +39,9 @@ impl PathIndex {
     /// Adds a path. Call [`Self::seal`] after the last one.
     pub fn insert(&mut self, path: &PathMatch, id: RouteId) -> Inserted {
         let slot = match path {
-            PathMatch::Exact(text) => return put(&mut self.exact, rule_form(text).as_ref().into(), id),
+            PathMatch::Exact(text) => return put(&mut self.exact, &rule_form(text), id),
             PathMatch::Regex(expression) => {
-                let outcome = put(&mut self.regex_texts, expression.text().into(), id);
+                let outcome = put(&mut self.regex_texts, expression.text(), id);
                 if outcome == Inserted::New {
                     self.regex.push(id);
                 }
@@ -50,7 +51,7 @@ impl PathIndex {
                 let text = rule_form(text);
                 let key = text.trim_end_matches('/');
                 self.depth_max = self.depth_max.max(key.matches('/').count());
-                let entry = self.prefix.entry(key.into()).or_insert(PrefixEntry { plain: None, slashed: None });
+                let (entry, _) = self.prefix.get_or_insert_with(key, PrefixEntry::default);
                 if key.len() < text.len() { &mut entry.slashed } else { &mut entry.plain }
             }
         };
@@ -65,6 +66,7 @@ impl PathIndex {
 
     /// Orders the expressions by descending length; those of one length by descending text, as ingress-nginx does.
     pub fn seal<'a>(&mut self, text: impl Fn(RouteId) -> &'a str) {
+        self.regex_texts = Table::default();
         self.regex.sort_by(|a, b| {
             let (a, b) = (text(*a), text(*b));
             b.len().cmp(&a.len()).then_with(|| b.cmp(a))
@@ -209,13 +211,10 @@ fn first_elements(path: &str, count: usize) -> &str {
     }
 }
 
-fn put(map: &mut HashMap<Box<str>, RouteId>, key: Box<str>, id: RouteId) -> Inserted {
-    match map.get(&key) {
-        Some(held) => Inserted::Held(*held),
-        None => {
-            map.insert(key, id);
-            Inserted::New
-        }
+fn put(table: &mut Table<RouteId>, text: &str, id: RouteId) -> Inserted {
+    match table.get_or_insert_with(text, || id) {
+        (_, true) => Inserted::New,
+        (held, false) => Inserted::Held(*held),
     }
 }
 

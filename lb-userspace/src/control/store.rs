@@ -19,10 +19,10 @@ use std::sync::{Arc, OnceLock};
 /// Objects by name.
 #[derive(Debug, Default)]
 pub struct Store {
-    objects: BTreeMap<Kind, BTreeMap<ObjectRef, Vec<Stored>>>,
-    files: BTreeMap<Arc<str>, Vec<ObjectRef>>,
+    objects: BTreeMap<Kind, BTreeMap<Arc<ObjectRef>, Vec<Stored>>>,
+    files: BTreeMap<Arc<str>, Box<[Arc<ObjectRef>]>>,
     /// Names that more than one document claims.
-    contested: BTreeSet<ObjectRef>,
+    contested: BTreeSet<Arc<ObjectRef>>,
     len: usize,
 }
 
@@ -77,11 +77,10 @@ impl Store {
         }
         let mut keys = Vec::new();
         for (object, line) in entries {
-            keys.push(object.key());
-            self.claim(Stored::new(object, Some(Place { file: file.clone(), line })));
+            keys.push(self.claim(Stored::new(object, Some(Place { file: file.clone(), line }))));
         }
         if !keys.is_empty() {
-            self.files.insert(file.clone(), keys);
+            self.files.insert(file.clone(), keys.into());
         }
     }
 
@@ -104,19 +103,19 @@ impl Store {
     }
 
     /// All Ingresses, by namespace and name.
-    pub fn ingresses(&self) -> impl Iterator<Item = (&ObjectRef, &Ingress)> {
+    pub fn ingresses(&self) -> impl Iterator<Item = (&Arc<ObjectRef>, &Ingress)> {
         self.all(Kind::Ingress)
             .filter_map(|(key, s)| if let Object::Ingress(o) = &s.object { Some((key, &**o)) } else { None })
     }
 
     /// All IngressClasses, by name.
-    pub fn ingress_classes(&self) -> impl Iterator<Item = (&ObjectRef, &IngressClass)> {
+    pub fn ingress_classes(&self) -> impl Iterator<Item = (&Arc<ObjectRef>, &IngressClass)> {
         self.all(Kind::IngressClass)
             .filter_map(|(key, s)| if let Object::IngressClass(o) = &s.object { Some((key, &**o)) } else { None })
     }
 
     /// All EndpointSlices, by namespace and name.
-    pub fn endpoint_slices(&self) -> impl Iterator<Item = (&ObjectRef, &EndpointSlice)> {
+    pub fn endpoint_slices(&self) -> impl Iterator<Item = (&Arc<ObjectRef>, &EndpointSlice)> {
         self.all(Kind::EndpointSlice)
             .filter_map(|(key, s)| if let Object::EndpointSlice(o) = &s.object { Some((key, &**o)) } else { None })
     }
@@ -178,19 +177,27 @@ impl Store {
         self.contested.iter().filter_map(|key| Some((key, claims(key)?))).flat_map(|(key, c)| losers(key, c)).collect()
     }
 
-    fn all(&self, kind: Kind) -> impl Iterator<Item = (&ObjectRef, &Stored)> {
+    fn all(&self, kind: Kind) -> impl Iterator<Item = (&Arc<ObjectRef>, &Stored)> {
         self.objects.get(&kind).into_iter().flatten().filter_map(|(key, claims)| Some((key, claims.first()?)))
     }
 
-    fn claim(&mut self, stored: Stored) {
-        let key = stored.object.key();
-        let claims = self.objects.entry(key.kind).or_default().entry(key.clone()).or_default();
+    /// Adds a claim; answers the name.
+    fn claim(&mut self, stored: Stored) -> Arc<ObjectRef> {
+        let kind = self.objects.entry(stored.object.kind()).or_default();
+        let mut key = Arc::new(stored.object.key());
+        match kind.get_key_value(&key) {
+            Some((known, _)) => key = known.clone(),
+            // Almost every name has one claim only.
+            None => drop(kind.insert(key.clone(), Vec::with_capacity(1))),
+        }
+        let claims = kind.entry(key.clone()).or_default();
         let at = claims.partition_point(|other| other.place <= stored.place);
         claims.insert(at, stored);
         match claims.len() {
             1 => self.len += 1,
-            _ => drop(self.contested.insert(key)),
+            _ => drop(self.contested.insert(key.clone())),
         }
+        key
     }
 
     fn release(&mut self, key: &ObjectRef, owned: impl Fn(&Option<Place>) -> bool) {

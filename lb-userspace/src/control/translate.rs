@@ -37,7 +37,7 @@ use topology::Location;
 #[derive(Debug)]
 pub struct Served<'a> {
     /// Its name.
-    pub key: Arc<ObjectRef>,
+    pub key: &'a Arc<ObjectRef>,
     /// What it asks for.
     pub spec: &'a IngressSpec,
     /// What its annotations ask for.
@@ -93,10 +93,17 @@ fn served<'a>(
 ) -> Vec<Served<'a>> {
     let classes = Classes::read(store, objects, report);
     let mut ours: Vec<(Age<'_>, Served<'a>)> = Vec::new();
+    let mut plain: Option<Settings> = None;
     for (key, ingress) in store.ingresses() {
         let Some((spec, mode)) = classes.claim(key, ingress, report) else { continue };
         let given = ingress.metadata.annotations.as_ref();
-        let settings = annotations::read(key, given, store, &objects.defaults, shared, report);
+        let settings = match &plain {
+            Some(plain) if !annotations::matter(given) => plain.clone(),
+            _ => annotations::read(key, given, store, &objects.defaults, shared, report),
+        };
+        if plain.is_none() && !annotations::matter(given) {
+            plain = Some(settings.clone());
+        }
         if settings.withdrawn {
             continue;
         }
@@ -110,7 +117,7 @@ fn served<'a>(
             );
         }
         let created = ingress.metadata.creation_timestamp.as_ref().map(|time| time.0);
-        ours.push((Age::new(created, key), Served { key: Arc::new(key.clone()), spec, settings, mode }));
+        ours.push((Age::new(created, key), Served { key, spec, settings, mode }));
     }
     ours.sort_by(|(a, _), (b, _)| a.cmp(b));
     ours.into_iter().map(|(_, served)| served).collect()

@@ -207,13 +207,14 @@ fn plan(conn: &Connection, request: &Request<'_, '_>, scratch: &mut Scratch, rec
         Err(own) => return answer(own),
     };
     let told = Told { facts: &conn.facts, identity, request_id: id };
-    let h2_head = match route.upstream.protocol {
+    let upstream = route.upstream_for(conn.facts.secure);
+    let h2_head = match upstream.protocol {
         Protocol::Http1 => {
             forwarded::write_head(scratch.up.out.bytes(), request, &view.target, told);
             None
         }
         Protocol::Http2 => {
-            let secure = route.upstream.tls.is_some();
+            let secure = upstream.tls.is_some();
             match forwarded::h2_head(request, &view.target, told, secure) {
                 Some(head) => Some(Box::new(head)),
                 None => return Plan::Refuse(Bad::Target),
@@ -224,8 +225,8 @@ fn plan(conn: &Connection, request: &Request<'_, '_>, scratch: &mut Scratch, rec
     let total_ms = grpc_ms.unwrap_or(u64::MAX).min(route.policy.total_ms_max.into());
     let until_ms = worker.clock.now_ms().saturating_add(total_ms);
     let key = select::key(&route.policy.balance, request, &host, conn.facts.peer.ip());
-    let host = route.upstream.tls.as_ref().map_or_else(String::new, |_| host.to_string());
-    let plain = forward(published.clone(), service, route, request, asked);
+    let host = upstream.tls.as_ref().map_or_else(String::new, |_| host.to_string());
+    let plain = forward(published.clone(), service, route, upstream, request, asked);
     Plan::Forward(Forward { h2_head, until_ms, host, key, ..plain })
 }
 
@@ -233,6 +234,7 @@ fn forward(
     published: Rc<Serving>,
     service: ServiceId,
     route: &Route,
+    upstream: &Arc<Upstream>,
     request: &Request<'_, '_>,
     asked: Asked,
 ) -> Forward {
@@ -240,7 +242,7 @@ fn forward(
     Forward {
         published,
         service,
-        upstream: route.upstream.clone(),
+        upstream: upstream.clone(),
         host: String::new(),
         policy: route.policy.clone(),
         until_ms: u64::MAX,

@@ -18,6 +18,7 @@ use lb_core::model::{Kind, ObjectRef};
 use lb_core::problem::{Place, Severity};
 use read::{Read, Stamp};
 use std::collections::{BTreeMap, HashSet};
+use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -54,7 +55,8 @@ pub enum SourceError {
 pub struct Directory {
     root: PathBuf,
     limits: config::Objects,
-    files: BTreeMap<PathBuf, File>,
+    /// By path, as text: see [`walk`].
+    files: BTreeMap<OsString, File>,
     store: Store,
     walk_problems: Vec<Problem>,
     /// Directories that decide what is read, as they really are behind symlinks.
@@ -98,7 +100,7 @@ impl Directory {
 
     /// Looks at every file, and reads those that changed. A file that `being_written` names is left as it was.
     pub fn scan(&mut self, now: Instant, being_written: &mut dyn FnMut(&Path) -> bool) -> Scan {
-        let walked = walk::walk(&self.root, &self.limits, |path| self.files.contains_key(path));
+        let walked = walk::walk(&self.root, &self.limits, |path| self.files.contains_key(path.as_os_str()));
         let mut scan = Scan { changed: walked.problems != self.walk_problems, again: None };
         self.walk_problems = walked.problems;
         self.directories = walked.directories;
@@ -111,6 +113,25 @@ impl Directory {
             }
         }
         scan
+    }
+
+    /// Looks at single files that are known, given by their paths behind symlinks. `None`, when one of them is none that
+    /// a scan would find in the same place: then only a [`Self::scan`] can tell what it means.
+    pub fn look_at<'p>(&mut self, paths: impl Iterator<Item = &'p Path>, now: Instant) -> Option<Scan> {
+        let mut scan = Scan { changed: false, again: None };
+        for real in paths {
+            let interest = self.directories.get(real.parent()?)?;
+            let name = real.file_name()?;
+            let path = interest.listed_as.as_ref()?.join(name);
+            let metadata = std::fs::symlink_metadata(real).ok()?;
+            // What a symlink leads to may be read by several names.
+            if interest.names.contains(name) || !metadata.is_file() || !self.files.contains_key(path.as_os_str()) {
+                return None;
+            }
+            let found = Found { path, real: real.to_owned(), stamp: Some(Stamp::of(&metadata)) };
+            self.look(&found, now, &mut scan);
+        }
+        Some(scan)
     }
 
     /// What is known.
@@ -133,10 +154,9 @@ impl Directory {
     }
 
     fn forget(&mut self, present: &[Found], scan: &mut Scan) {
-        let present: HashSet<&Path> = present.iter().map(|f| &*f.path).collect();
         let store = &mut self.store;
         self.files.retain(|path, file| {
-            if present.contains(&**path) {
+            if present.binary_search_by(|found| found.path.as_os_str().cmp(path)).is_ok() {
                 return true;
             }
             scan.changed |= !file.entries.is_empty() || !file.problems.is_empty();
@@ -146,7 +166,10 @@ impl Directory {
     }
 
     fn look(&mut self, found: &Found, now: Instant, scan: &mut Scan) {
-        let file = self.files.entry(found.path.clone()).or_insert_with(|| File::new(&found.path));
+        if !self.files.contains_key(found.path.as_os_str()) {
+            self.files.insert(found.path.clone().into_os_string(), File::new(&found.path));
+        }
+        let Some(file) = self.files.get_mut(found.path.as_os_str()) else { return };
         if file.stamp.is_some() && file.stamp == found.stamp {
             return;
         }
@@ -181,6 +204,7 @@ impl Directory {
             scan.changed = true;
             self.store.replace_file(&file.name, manifest.entries.iter().cloned());
             file.entries = manifest.entries;
+            file.entries.shrink_to_fit();
             file.problems = manifest.problems;
         }
     }

@@ -129,6 +129,12 @@ struct Draft {
     client_auth: Option<ClientAuth>,
 }
 
+/// Whether any annotation is one that is read. Ingresses without one have the same settings.
+#[must_use]
+pub fn matter(annotations: Option<&BTreeMap<String, String>>) -> bool {
+    annotations.is_some_and(|all| all.keys().any(|key| key.starts_with(NGINX) || key.starts_with(SLUICE)))
+}
+
 /// Reads the annotations of an Ingress. `defaults` is what holds where they say nothing.
 pub fn read(
     object: &ObjectRef,

@@ -4,11 +4,12 @@ use super::super::reason;
 use super::super::store::Store;
 use super::endpoints::{self, Slices};
 use super::report::Report;
+use super::rule;
 use super::topology::Location;
 use k8s_openapi::api::core::v1::{Service as KubeService, ServicePort};
 use k8s_openapi::api::networking::v1::{IngressBackend, ServiceBackendPort};
 use lb_core::model::route::Target;
-use lb_core::model::{ObjectRef, Service, ServiceId, ServiceKey};
+use lb_core::model::{Origin, Service, ServiceId, ServiceKey};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -18,8 +19,22 @@ pub struct Services<'a> {
     store: &'a Store,
     slices: Slices<'a>,
     location: Location,
-    known: HashMap<ServiceKey, Result<ServiceId, Refused>>,
+    known: HashMap<Named<'a>, Result<ServiceId, Refused>>,
     services: Vec<Arc<Service>>,
+}
+
+/// What a backend names, borrowed: most backends name what another one has named already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Named<'a> {
+    namespace: &'a str,
+    name: &'a str,
+    port: Port<'a>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Port<'a> {
+    Number(u16),
+    Name(&'a str),
 }
 
 /// Why a backend cannot be used.
@@ -39,33 +54,33 @@ impl<'a> Services<'a> {
         Self { store, slices: Slices::of(store), location, known: HashMap::new(), services: Vec::new() }
     }
 
-    /// Where the requests of a backend go. `field` is the path of the backend in the Ingress `owner`.
+    /// Where the requests of a backend of an Ingress in `namespace` go. `origin` is where it is named.
     pub fn target(
         &mut self,
-        owner: &ObjectRef,
-        backend: &IngressBackend,
-        field: &str,
+        namespace: &'a str,
+        backend: &'a IngressBackend,
+        origin: &Origin,
         report: &mut Report<'_>,
     ) -> Target {
-        let found = key(owner, backend).and_then(|key| match self.known.get(&key) {
+        let found = named(namespace, backend).and_then(|named| match self.known.get(&named) {
             Some(known) => known.clone(),
             None => {
-                let resolved = self.resolve(&key, report);
-                self.known.insert(key, resolved.clone());
+                let resolved = self.resolve(&named.key(), report);
+                self.known.insert(named, resolved.clone());
                 resolved
             }
         });
         match found {
             Ok(id) => {
-                self.note_no_endpoints(owner, id, field, report);
+                self.note_no_endpoints(origin, id, report);
                 Target::Service(id)
             }
             Err(refused) => {
-                let field =
-                    if refused.field.is_empty() { field.to_owned() } else { format!("{field}.{}", refused.field) };
+                let separator = if refused.field.is_empty() { "" } else { "." };
+                let field = rule::field(origin, &format!("backend{separator}{}", refused.field));
                 let why = refused.message.as_str().into();
                 let message = format!("{}; requests are answered 503.", refused.message);
-                report.fault(owner, field, refused.reason, message, refused.remedy);
+                report.fault(&origin.ingress, field, refused.reason, message, refused.remedy);
                 Target::Unavailable(why)
             }
         }
@@ -92,19 +107,31 @@ impl<'a> Services<'a> {
         Ok(id)
     }
 
-    fn note_no_endpoints(&self, owner: &ObjectRef, id: ServiceId, field: &str, report: &mut Report<'_>) {
+    fn note_no_endpoints(&self, origin: &Origin, id: ServiceId, report: &mut Report<'_>) {
         let Some(service) = self.services.get(id.0 as usize) else { return };
         if service.endpoints.is_empty() {
             let message =
                 format!("Service {} has no endpoint: {}; requests are answered 503.", service.key, service.note);
             let remedy = "Wait until its pods are ready, or look at its selector and its EndpointSlices.";
-            report.note(owner, format!("{field}.service"), reason::NO_ENDPOINTS, message, remedy);
+            let field = rule::field(origin, "backend.service");
+            report.note(&origin.ingress, field, reason::NO_ENDPOINTS, message, remedy);
         }
     }
 }
 
-/// The name of what a backend names.
-fn key(owner: &ObjectRef, backend: &IngressBackend) -> Result<ServiceKey, Refused> {
+impl Named<'_> {
+    /// The name under which it is known across Snapshots.
+    fn key(&self) -> ServiceKey {
+        let port = match self.port {
+            Port::Number(number) => number.to_string().into(),
+            Port::Name(name) => name.into(),
+        };
+        ServiceKey { namespace: self.namespace.into(), name: self.name.into(), port }
+    }
+}
+
+/// What a backend names.
+fn named<'a>(namespace: &'a str, backend: &'a IngressBackend) -> Result<Named<'a>, Refused> {
     let invalid = |field, message: &str| Refused {
         field,
         reason: reason::INVALID_BACKEND,
@@ -128,11 +155,13 @@ fn key(owner: &ObjectRef, backend: &IngressBackend) -> Result<ServiceKey, Refuse
     let port = match (port.and_then(number), named) {
         (Some(_), Some(_)) => return Err(invalid("service.port", "The port has both a number and a name")),
         (None, None) => return Err(invalid("service.port", "The backend names no port")),
-        (None, Some(name)) => name.into(),
-        (Some(number), None) if (1..=65_535).contains(&number) => number.to_string().into(),
-        (Some(_), None) => return Err(invalid("service.port.number", "The port number is not from 1 to 65535")),
+        (None, Some(name)) => Port::Name(name),
+        (Some(number), None) => match u16::try_from(number) {
+            Ok(number) if number > 0 => Port::Number(number),
+            _ => return Err(invalid("service.port.number", "The port number is not from 1 to 65535")),
+        },
     };
-    Ok(ServiceKey { namespace: owner.namespace.clone(), name: service.name.as_str().into(), port })
+    Ok(Named { namespace, name: &service.name, port })
 }
 
 /// 0 is how a serialised "no number" looks.

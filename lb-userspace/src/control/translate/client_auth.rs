@@ -38,7 +38,7 @@ pub fn bind(served: &[Served<'_>], report: &mut Report<'_>) -> ClientAuthTable {
                 ),
             };
             let message = format!("{message}; what it serves there answers 503, rather than stand open.");
-            report.fault(&ingress.key, FIELD, reason::CLIENT_AUTH_CONFLICT, message, remedy);
+            report.fault(ingress.key, FIELD, reason::CLIENT_AUTH_CONFLICT, message, remedy);
         }
     }
     table

@@ -9,7 +9,9 @@ use super::{Served, client_auth, path};
 use crate::config::ClassMode;
 use k8s_openapi::api::networking::v1::{HTTPIngressPath, IngressBackend, IngressRule};
 use lb_core::model::route::Target;
-use lb_core::model::{CertificateTable, ClientAuthTable, HostPattern, ObjectRef, Origin, PathMatch, Route, host};
+use lb_core::model::{
+    CertificateTable, ClientAuthTable, Expression, HostPattern, ObjectRef, Origin, PathMatch, Route, host,
+};
 use lb_core::route::{Builder, RouteTable, plain_route};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -28,11 +30,11 @@ pub struct Tables<'a> {
 }
 
 /// Makes the routing table of all Ingresses, oldest first.
-pub fn routes(
-    served: &[Served<'_>],
+pub fn routes<'s>(
+    served: &[Served<'s>],
     tables: Tables<'_>,
     compiled: &mut Compiled,
-    services: &mut Services<'_>,
+    services: &mut Services<'s>,
     report: &mut Report<'_>,
 ) -> RouteTable {
     let mut routes = Routes {
@@ -67,8 +69,8 @@ struct Routes<'a, 's, 'r> {
     report: &'a mut Report<'r>,
 }
 
-impl Routes<'_, '_, '_> {
-    fn ingress(&mut self, ingress: &Served<'_>) {
+impl<'s> Routes<'_, 's, '_> {
+    fn ingress(&mut self, ingress: &Served<'s>) {
         let mut hosts = Vec::new();
         self.expressions = 0;
         for (index, rule) in (0..).zip(ingress.spec.rules.iter().flatten()) {
@@ -81,7 +83,7 @@ impl Routes<'_, '_, '_> {
                     let message = format!("{error}. The rule is not served.");
                     let remedy = "Write a DNS name, *. and a DNS name, or no host for every host.";
                     let field = format!("spec.rules[{index}].host");
-                    self.report.fault(&ingress.key, field, reason::INVALID_HOST, message, remedy);
+                    self.report.fault(ingress.key, field, reason::INVALID_HOST, message, remedy);
                 }
             }
         }
@@ -90,55 +92,69 @@ impl Routes<'_, '_, '_> {
         }
     }
 
-    fn rule(&mut self, ingress: &Served<'_>, index: u32, rule: &IngressRule, host: &HostPattern) {
-        self.builder.known_host(host);
-        for (path_index, path) in (0..).zip(rule.http.iter().flat_map(|http| &http.paths)) {
+    fn rule(&mut self, ingress: &Served<'s>, index: u32, rule: &'s IngressRule, host: &HostPattern) {
+        let mut paths = (0..).zip(rule.http.iter().flat_map(|http| &http.paths)).peekable();
+        if paths.peek().is_none() {
+            self.builder.known_host(host);
+        }
+        for (path_index, path) in paths {
             let origin = Origin { ingress: ingress.key.clone(), rule: Some(index), path: Some(path_index) };
-            let field = format!("spec.rules[{index}].http.paths[{path_index}]");
-            self.path(ingress, path, host, origin, &field);
+            self.path(ingress, path, host, origin);
         }
     }
 
-    fn path(&mut self, ingress: &Served<'_>, path: &HTTPIngressPath, host: &HostPattern, origin: Origin, field: &str) {
+    fn path(&mut self, ingress: &Served<'s>, path: &'s HTTPIngressPath, host: &HostPattern, origin: Origin) {
         let expressions = match ingress.mode {
             ClassMode::Nginx if self.expression_hosts.contains(host) => Expressions::All,
             ClassMode::Nginx => Expressions::None,
             ClassMode::Spec => ingress.settings.expressions,
         };
         let matched = match path::read(path, expressions, self.compiled) {
-            Ok(PathMatch::Regex(..)) if self.expressions == EXPRESSIONS_PER_INGRESS_MAX => {
+            Ok(matched) => matched,
+            Err(refused) => {
+                self.builder.known_host(host);
+                let field = field(&origin, refused.field);
+                return self.report.fault(ingress.key, field, refused.reason, refused.message, refused.remedy);
+            }
+        };
+        if let PathMatch::Regex(expression) = &matched {
+            if self.expressions == EXPRESSIONS_PER_INGRESS_MAX {
                 let message =
                     format!("More than {EXPRESSIONS_PER_INGRESS_MAX} path expressions; this one is not served.");
                 let remedy = "Write one expression for several paths, or use more than one Ingress.";
-                let field = format!("{field}.path");
-                return self.report.fault(&ingress.key, field, reason::TOO_MANY_EXPRESSIONS, message, remedy);
+                let field = field(&origin, "path");
+                return self.report.fault(ingress.key, field, reason::TOO_MANY_EXPRESSIONS, message, remedy);
             }
-            Ok(matched) => {
-                self.expressions += usize::from(matches!(matched, PathMatch::Regex(..)));
-                matched
-            }
-            Err(refused) => {
-                let field = format!("{field}.{}", refused.field);
-                return self.report.fault(&ingress.key, field, refused.reason, refused.message, refused.remedy);
-            }
-        };
-        self.check_groups(ingress, &matched, field);
-        let target = self.target(ingress, &path.backend, &format!("{field}.backend"));
-        let route = self.route(ingress, host.clone(), matched, origin, target);
-        let shown = format!("{} of host {}", route.path, route.host);
+            self.expressions += 1;
+            self.check_groups(ingress, expression, &origin);
+        }
+        let target = self.target(ingress, &path.backend, &origin);
+        let route = self.route(ingress, host.clone(), matched, origin.clone(), target);
         if let Err(conflict) = self.builder.rule(route) {
-            let message = format!("{shown} is held by Ingress {}, so this path is not served.", conflict.held_by);
-            let remedy =
-                "Remove one of the two. The older Ingress holds a path; without a creation time, the first by name.";
-            self.report.fault(&ingress.key, format!("{field}.path"), reason::PATH_CONFLICT, message, remedy);
+            self.conflict(ingress, path, host, &origin, &conflict.held_by);
         }
     }
 
+    fn conflict(
+        &mut self,
+        ingress: &Served<'_>,
+        path: &HTTPIngressPath,
+        host: &HostPattern,
+        origin: &Origin,
+        holder: &Origin,
+    ) {
+        let (kind, text) = (&path.path_type, path.path.as_deref().unwrap_or("/"));
+        let message = format!("{kind} {text} of host {host} is held by Ingress {holder}, so this path is not served.");
+        let remedy =
+            "Remove one of the two. The older Ingress holds a path; without a creation time, the first by name.";
+        self.report.fault(ingress.key, field(origin, "path"), reason::PATH_CONFLICT, message, remedy);
+    }
+
     /// The default backend takes what no rule of the Ingress' hosts matches, and what no rule at all matches.
-    fn default_backend(&mut self, ingress: &Served<'_>, backend: &IngressBackend, hosts: &[HostPattern]) {
+    fn default_backend(&mut self, ingress: &Served<'s>, backend: &'s IngressBackend, hosts: &[HostPattern]) {
         let field = "spec.defaultBackend";
-        let target = self.target(ingress, backend, field);
         let origin = Origin { ingress: ingress.key.clone(), rule: None, path: None };
+        let target = self.target(ingress, backend, &origin);
         let Ok(root) = PathMatch::prefix("/") else { return };
         let mut seen = HashSet::new();
         for host in hosts.iter().filter(|host| seen.insert(*host)) {
@@ -148,7 +164,7 @@ impl Routes<'_, '_, '_> {
             } else if let Some(holder) = self.defaults.get(host) {
                 let message =
                     format!("{holder} holds the default backend of host {host}, so this one is not used there.");
-                self.report.fault(&ingress.key, field, reason::DEFAULT_BACKEND_CONFLICT, message, DEFAULT_REMEDY);
+                self.report.fault(ingress.key, field, reason::DEFAULT_BACKEND_CONFLICT, message, DEFAULT_REMEDY);
             }
         }
         let route = self.route(ingress, HostPattern::Any, root, origin, target);
@@ -156,11 +172,11 @@ impl Routes<'_, '_, '_> {
             let holder = &conflict.held_by.ingress;
             if hosts.is_empty() {
                 let message = format!("{holder} holds the default backend of everything, so this one is not used.");
-                self.report.fault(&ingress.key, field, reason::DEFAULT_BACKEND_CONFLICT, message, DEFAULT_REMEDY);
+                self.report.fault(ingress.key, field, reason::DEFAULT_BACKEND_CONFLICT, message, DEFAULT_REMEDY);
             } else {
                 let message =
                     format!("{holder} holds the default backend of all other hosts; this one serves its hosts.");
-                self.report.note(&ingress.key, field, reason::DEFAULT_BACKEND_CONFLICT, message, DEFAULT_REMEDY);
+                self.report.note(ingress.key, field, reason::DEFAULT_BACKEND_CONFLICT, message, DEFAULT_REMEDY);
             }
         }
     }
@@ -181,16 +197,16 @@ impl Routes<'_, '_, '_> {
         }
     }
 
-    fn target(&mut self, ingress: &Served<'_>, backend: &IngressBackend, field: &str) -> Target {
-        let target = self.services.target(&ingress.key, backend, field, self.report);
+    fn target(&mut self, ingress: &Served<'s>, backend: &'s IngressBackend, origin: &Origin) -> Target {
+        let target = self.services.target(&ingress.key.namespace, backend, origin, self.report);
         match &ingress.settings.closed {
             Some(why) => Target::Unavailable(why.clone()),
             None => target,
         }
     }
 
-    fn check_groups(&mut self, ingress: &Served<'_>, path: &PathMatch, field: &str) {
-        let (Some(rewrite), PathMatch::Regex(expression)) = (ingress.settings.rewrite(), path) else { return };
+    fn check_groups(&mut self, ingress: &Served<'_>, expression: &Expression, origin: &Origin) {
+        let Some(rewrite) = ingress.settings.rewrite() else { return };
         let (groups, text) = (expression.groups(), expression.text());
         if rewrite.group_max() > groups {
             let message = format!(
@@ -198,8 +214,18 @@ impl Routes<'_, '_, '_> {
                 rewrite.group_max()
             );
             let remedy = "Add the group to the path, as in /cart(/|$)(.*).";
-            self.report.fault(&ingress.key, format!("{field}.path"), reason::REWRITE_GROUP_MISSING, message, remedy);
+            self.report.fault(ingress.key, field(origin, "path"), reason::REWRITE_GROUP_MISSING, message, remedy);
         }
+    }
+}
+
+/// The place of a route in its Ingress, and a field there. Only Problems need it, so it is not made before.
+pub fn field(origin: &Origin, name: &str) -> String {
+    match (origin.rule, origin.path) {
+        (Some(rule), Some(path)) => format!("spec.rules[{rule}].http.paths[{path}].{name}"),
+        (Some(rule), None) => format!("spec.rules[{rule}].{name}"),
+        (None, _) if name.starts_with("backend") => format!("spec.defaultBackend{}", &name["backend".len()..]),
+        (None, _) => format!("spec.defaultBackend.{name}"),
     }
 }
 

@@ -84,6 +84,54 @@ fn path_expressions_are_bounded() {
 }
 
 #[test]
+fn expressions_are_compiled_once_for_all_translations() {
+    let documents = |extra: &str| {
+        let annotated = |name: &str| {
+            let text = ingress(
+                name,
+                &format!("{name}.com"),
+                &[("/x(.*)".to_owned(), "Prefix", "a"), (format!("/{name}(.*)"), "Prefix", "a")],
+            );
+            let annotations =
+                format!("metadata: {{name: {name}, annotations: {{nginx.ingress.kubernetes.io/use-regex: \"true\"}}}}");
+            text.replace(&format!("metadata: {{name: {name}}}"), &annotations)
+        };
+        vec![service("a"), slice("a", "10.0.0.1"), annotated("i1"), annotated("i2"), annotated(extra)]
+    };
+    let (objects, mut translator) = (config::Objects::default(), Translator::default());
+    let mut compilations = |extra: &str| {
+        let (snapshot, problems) = translator.translate(&store(&documents(extra)), &objects, NOW_S);
+        assert_eq!((snapshot.routes.len(), problems.len()), (6, 0));
+        translator.compilations()
+    };
+    assert_eq!(compilations("i3"), 4, "one for each text: the common one, and one for each Ingress");
+    assert_eq!(compilations("i3"), 4, "nothing changed");
+    assert_eq!(compilations("i4"), 5, "one Ingress changed");
+    assert_eq!(compilations("i3"), 6, "what nobody used was let go");
+}
+
+#[test]
+fn equal_settings_are_one_value() {
+    let annotated = |name: &str, annotations: &str| {
+        let paths = [("/x".to_owned(), "Prefix", "a"), ("/y".to_owned(), "Prefix", "a")];
+        let text = ingress(name, &format!("{name}.com"), &paths);
+        text.replace(&format!("{{name: {name}}}"), &format!("{{name: {name}, annotations: {{{annotations}}}}}"))
+    };
+    let limit = "nginx.ingress.kubernetes.io/proxy-body-size: 8m, nginx.ingress.kubernetes.io/backend-protocol: HTTPS";
+    let documents = [annotated("i1", limit), annotated("i2", limit), annotated("i3", "a: b"), annotated("i4", "")];
+    let (snapshot, _) = translate(&store(&documents), &config::Objects::default(), NOW_S);
+    let routes: Vec<_> = snapshot.routes.iter().map(|(_, route)| route).collect();
+    assert_eq!(routes.len(), 8);
+    for half in routes.chunks(4) {
+        for route in half {
+            assert!(Arc::ptr_eq(&route.policy, &half[0].policy) && Arc::ptr_eq(&route.upstream, &half[0].upstream));
+            assert!(Arc::ptr_eq(&route.filters, &half[0].filters));
+        }
+    }
+    assert!(!Arc::ptr_eq(&routes[0].policy, &routes[7].policy));
+}
+
+#[test]
 fn a_megabyte_of_annotation() {
     let mut document = ingress("a", "a.com", &[("/".to_owned(), "Prefix", "a")]);
     let long = "x".repeat(1_000_000);

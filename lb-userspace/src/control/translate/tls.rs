@@ -53,7 +53,7 @@ pub fn bind(served: &[Served<'_>], store: &Store, now_s: i64, report: &mut Repor
     let mut binder = Binder { store, now_s, table: CertificateTable::default(), report };
     for ingress in served {
         for (index, tls) in ingress.spec.tls.iter().flatten().enumerate() {
-            binder.tls(&ingress.key, tls, &format!("spec.tls[{index}]"));
+            binder.tls(ingress.key, tls, &format!("spec.tls[{index}]"));
         }
     }
     binder.table

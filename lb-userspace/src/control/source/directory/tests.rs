@@ -221,3 +221,29 @@ fn a_directory_that_vanishes_keeps_serving() {
     case.check(true, &["a"], &[]);
     assert!(matches!(Directory::open(&away, &unlimited()), Err(SourceError::Unreadable { .. })));
 }
+
+#[test]
+fn a_known_file_can_be_looked_at_alone() {
+    let mut case = Case::new(&unlimited());
+    case.write("1.yaml", object("a"));
+    fs::create_dir(case.path("sub")).expect("made");
+    case.write("sub/2.yaml", object("b"));
+    case.write("3.yaml", object("c"));
+    symlink(case.path("3.yaml"), case.path("4.yaml")).expect("linked");
+    case.check(true, &["a", "b", "c"], &[reason::DUPLICATE_OBJECT]);
+    let real = fs::canonicalize(case.root.path()).expect("there");
+    let look = |case: &mut Case, name: &str| {
+        case.directory.look_at([&*real.join(name)].into_iter(), case.now).map(|scan| scan.changed)
+    };
+    case.write("1.yaml", object("a") + &object("d"));
+    case.write("sub/2.yaml", object("b") + &object("e"));
+    assert_eq!(look(&mut case, "1.yaml"), Some(true));
+    case.compare(&["a", "b", "c", "d"], &[reason::DUPLICATE_OBJECT]);
+    assert_eq!(look(&mut case, "sub/2.yaml"), Some(true));
+    case.compare(&["a", "b", "c", "d", "e"], &[reason::DUPLICATE_OBJECT]);
+    assert_eq!(look(&mut case, "1.yaml"), Some(false));
+    case.write("5.yaml", object("x"));
+    for unclear in ["3.yaml", "4.yaml", "5.yaml", "sub", "gone.yaml"] {
+        assert_eq!(look(&mut case, unclear), None, "{unclear}");
+    }
+}

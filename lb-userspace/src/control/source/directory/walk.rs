@@ -40,6 +40,8 @@ pub struct Interest {
     pub every: bool,
     /// What symlinks lead to, and the root in its parent.
     pub names: BTreeSet<OsString>,
+    /// The path by which it is read, where `every` name matters.
+    pub listed_as: Option<PathBuf>,
 }
 
 impl Interest {
@@ -70,15 +72,20 @@ pub fn walk(root: &Path, limits: &config::Objects, known: impl Fn(&Path) -> bool
     walk.name(root);
     walk.directory(root, 0);
     let mut walked = walk.out;
-    walked.files.sort_by(|a, b| a.path.cmp(&b.path));
+    sort(&mut walked.files);
     let count = walked.files.len();
     if count > limits.files_max {
         walked.files.sort_by_key(|found| !known(&found.path));
         walked.files.truncate(limits.files_max);
-        walked.files.sort_by(|a, b| a.path.cmp(&b.path));
+        sort(&mut walked.files);
         walked.problems.push(too_many_files(root, count, limits.files_max));
     }
     walked
+}
+
+/// By the bytes of the path: comparing paths by their components takes five times as long, for thousands of files.
+fn sort(files: &mut [Found]) {
+    files.sort_by(|a, b| a.path.as_os_str().cmp(b.path.as_os_str()));
 }
 
 /// Whether a file is a manifest, by its name alone.
@@ -107,7 +114,8 @@ impl Walk {
         if self.seen.len() > DIRECTORIES_MAX {
             return self.too_many_directories(path);
         }
-        self.out.directories.entry(real.clone()).or_default().every = true;
+        let interest = self.out.directories.entry(real.clone()).or_default();
+        (interest.every, interest.listed_as) = (true, Some(path.to_owned()));
         for entry in entries {
             match entry {
                 Ok(entry) => self.entry(path, &real, &entry, depth),

@@ -3,7 +3,8 @@
 //! Goes in: events of the directories that decide what is read. Comes out: a call for each change. The first event is
 //! handled at once; what arrives meanwhile is one more scan. A file that a process is writing is left alone until it is
 //! closed, or nothing was written for [`SETTLE`]. Events only say that it is time to look: a scan compares stamps, so a
-//! lost event (queue overflow, network file systems) costs at most [`RESCAN`].
+//! lost event (queue overflow, network file systems) costs at most [`RESCAN`]. When all that was heard is that known
+//! files have other contents, these alone are looked at: a scan of ten thousand takes longer than a change may.
 
 use super::super::super::reason;
 use super::super::super::store::Store;
@@ -13,7 +14,7 @@ use inotify::{Event, EventMask, Inotify, WatchDescriptor, WatchMask};
 use lb_core::Problem;
 use lb_core::problem::Severity;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::io::{self, PipeReader, PipeWriter};
 use std::os::fd::AsFd;
@@ -68,6 +69,7 @@ pub fn start(
         watched: HashMap::new(),
         refused: HashMap::new(),
         writing: HashMap::new(),
+        touched: BTreeSet::new(),
         again: None,
         stale_at_s: None,
         changed,
@@ -89,6 +91,8 @@ struct Watcher<F> {
     refused: HashMap<PathBuf, String>,
     /// Files that somebody writes, with the time at which they count as written although nobody closed them.
     writing: HashMap<PathBuf, Instant>,
+    /// Known files that were heard to have other contents.
+    touched: BTreeSet<PathBuf>,
     /// When to scan although nothing was heard.
     again: Option<Instant>,
     stale_at_s: Option<i64>,
@@ -103,25 +107,42 @@ impl<F: FnMut(&Store, Vec<Problem>) -> Option<i64>> Watcher<F> {
             let heard = match wait(&self.inotify, stopped, wake_at.saturating_duration_since(Instant::now())) {
                 Woken::Stopped => return,
                 Woken::Events => self.events(),
-                Woken::Time => true,
+                Woken::Time => Heard::Anything,
             };
-            if !heard {
-                continue;
-            }
             let now = Instant::now();
-            if now >= rescan_at {
-                rescan_at = now + RESCAN;
-            }
-            self.writing.retain(|_, until| *until > now);
-            if self.scan() || self.is_stale() {
+            let changed = match heard {
+                Heard::Nothing => continue,
+                Heard::Contents => self.look(now),
+                Heard::Anything => {
+                    rescan_at = now + RESCAN;
+                    self.writing.retain(|_, until| *until > now);
+                    self.scan()
+                }
+            };
+            if changed || self.is_stale() {
                 self.tell();
             }
+        }
+    }
+
+    /// Looks at the files that were touched, or at everything when that does not do.
+    fn look(&mut self, now: Instant) -> bool {
+        let touched = std::mem::take(&mut self.touched);
+        // Those that are being written are looked at when that ends.
+        let files = touched.iter().filter(|path| !self.writing.contains_key(*path)).map(PathBuf::as_path);
+        match self.directory.look_at(files, now) {
+            Some(scan) => {
+                self.again = self.again.into_iter().chain(scan.again).min();
+                scan.changed
+            }
+            None => self.scan(),
         }
     }
 
     /// Scans until no directory is left that was not watched while it was read.
     fn scan(&mut self) -> bool {
         let mut changed = false;
+        self.touched.clear();
         loop {
             let writing = &self.writing;
             let scan = self.directory.scan(Instant::now(), &mut |path| writing.contains_key(path));
@@ -178,41 +199,41 @@ impl<F: FnMut(&Store, Vec<Problem>) -> Option<i64>> Watcher<F> {
         added
     }
 
-    /// Takes in what inotify has to say. Answers whether it is time to scan.
-    fn events(&mut self) -> bool {
+    /// Takes in what inotify has to say.
+    fn events(&mut self) -> Heard {
         let mut buffer = [0; EVENT_BYTES];
-        let mut look = false;
+        let mut heard = Heard::Nothing;
         loop {
             let events = match self.inotify.read_events(&mut buffer) {
                 Ok(events) => events,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return look,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return heard,
                 // Not expected; a pause, so that the thread cannot spin, and a scan for what was missed.
                 Err(_) => {
                     thread::sleep(SETTLE);
-                    return true;
+                    return Heard::Anything;
                 }
             };
             for event in events {
-                look |= self.event(&event);
+                heard = heard.max(self.event(&event));
             }
         }
     }
 
-    /// Takes in one event. Answers whether it is time to scan.
-    fn event(&mut self, event: &Event<&OsStr>) -> bool {
+    /// Takes in one event.
+    fn event(&mut self, event: &Event<&OsStr>) -> Heard {
         if event.mask.intersects(EventMask::IGNORED | EventMask::MOVE_SELF | EventMask::DELETE_SELF) {
             self.watched.remove(&event.wd);
-            return true;
+            return Heard::Anything;
         }
         let Some((directory, name)) = self.watched.get(&event.wd).zip(event.name) else {
             // A queue overflow, or an event of a watch that was let go.
-            return true;
+            return Heard::Anything;
         };
         let interest = self.directory.directories().get(directory);
         let file = interest.is_some_and(|interest| interest.in_file(name));
         if !file && !interest.is_some_and(|interest| interest.every) {
-            return false;
+            return Heard::Nothing;
         }
         let path = directory.join(name);
         let written = event.mask.intersects(EventMask::MODIFY | EventMask::CREATE);
@@ -221,8 +242,26 @@ impl<F: FnMut(&Store, Vec<Problem>) -> Option<i64>> Watcher<F> {
         } else if !written && !event.mask.contains(EventMask::ATTRIB) {
             self.writing.remove(&path);
         }
-        !event.mask.contains(EventMask::MODIFY)
+        if event.mask.contains(EventMask::MODIFY) {
+            return Heard::Nothing;
+        }
+        if file && event.mask.intersects(EventMask::CLOSE_WRITE | EventMask::MOVED_TO) {
+            self.touched.insert(directory.join(name));
+            return Heard::Contents;
+        }
+        Heard::Anything
     }
+}
+
+/// What events say, all together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Heard {
+    /// Nothing that matters yet.
+    Nothing,
+    /// Files have other contents.
+    Contents,
+    /// Anything may have changed.
+    Anything,
 }
 
 enum Woken {
