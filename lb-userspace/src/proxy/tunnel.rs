@@ -13,6 +13,7 @@ use super::record::Record;
 use super::worker::Worker;
 use lb_core::balance::Occupied;
 use std::future::poll_fn;
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -232,6 +233,8 @@ impl Direction {
         match self.input.poll_fill(cx, from) {
             Poll::Ready(Ok(0)) => self.state = State::Ending,
             Poll::Ready(Ok(_)) => {}
+            // TLS that ends without saying so: many do, and what goes through tunnels says itself when it is whole.
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => self.state = State::Ending,
             Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::From)),
             Poll::Pending => {
                 self.give_back(store);
