@@ -11,6 +11,7 @@ mod h2;
 mod hsts;
 mod limits;
 mod malformed;
+mod misdirected;
 mod proxy_protocol;
 mod rig;
 mod routing;
