@@ -1,6 +1,7 @@
 //! Decoding: a deserializer and a kind become an object; errors carry the path of the field.
 
 use super::super::super::object::Object;
+use super::compact;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use lb_core::model::Kind;
@@ -51,14 +52,14 @@ pub fn object<'de, D: Deserializer<'de>>(
     unknown: &mut Vec<String>,
 ) -> Result<Object, Failure<D::Error>> {
     Ok(match kind {
-        Kind::Ingress => Object::Ingress(Arc::new(typed(deserializer, unknown)?)),
-        Kind::IngressClass => Object::IngressClass(Arc::new(typed(deserializer, unknown)?)),
-        Kind::Service => Object::Service(Arc::new(typed(deserializer, unknown)?)),
-        Kind::EndpointSlice => Object::EndpointSlice(Arc::new(typed(deserializer, unknown)?)),
-        Kind::Endpoints => Object::Endpoints(Arc::new(typed(deserializer, unknown)?)),
-        Kind::Secret => Object::Secret(Arc::new(with_string_data(typed(deserializer, unknown)?))),
-        Kind::ConfigMap | Kind::File => Object::ConfigMap(Arc::new(typed(deserializer, unknown)?)),
-        Kind::Node => Object::Node(Arc::new(typed(deserializer, unknown)?)),
+        Kind::Ingress => Object::Ingress(Arc::new(compact::ingress(typed(deserializer, unknown)?))),
+        Kind::IngressClass => Object::IngressClass(Arc::new(compact::object(typed(deserializer, unknown)?))),
+        Kind::Service => Object::Service(Arc::new(compact::service(typed(deserializer, unknown)?))),
+        Kind::EndpointSlice => Object::EndpointSlice(Arc::new(compact::endpoint_slice(typed(deserializer, unknown)?))),
+        Kind::Endpoints => Object::Endpoints(Arc::new(compact::object(typed(deserializer, unknown)?))),
+        Kind::Secret => Object::Secret(Arc::new(with_string_data(compact::object(typed(deserializer, unknown)?)))),
+        Kind::ConfigMap | Kind::File => Object::ConfigMap(Arc::new(compact::object(typed(deserializer, unknown)?))),
+        Kind::Node => Object::Node(Arc::new(compact::object(typed(deserializer, unknown)?))),
     })
 }
 
