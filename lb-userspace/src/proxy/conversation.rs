@@ -165,7 +165,7 @@ fn read_reply(
             let head = reply.filled().get(..*bytes).unwrap_or_default();
             (response::parse(head, &mut fields, asked.head)?, *bytes)
         }
-        Head::Parts(parts, follows) => (response::of_h2(parts, *follows, &mut fields)?, 0),
+        Head::Parts(parts, follows) => (response::of_h2(parts, *follows, asked.head, &mut fields)?, 0),
     };
     if response.status == 101 {
         let agreed = upgrade.is_some_and(|wanted| wanted.is_met_by(&response));

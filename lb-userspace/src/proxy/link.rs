@@ -35,7 +35,7 @@ pub async fn open(conn: &Connection, forward: &Forward, seat: &Seat, fresh: bool
     let endpoint = seat.endpoint;
     let key = key(conn, forward, endpoint)?;
     if let Some(head) = &forward.h2_head {
-        let (slot, reused) = slot(conn, forward, seat, key.as_ref()).await?;
+        let (slot, reused) = Box::pin(slot(conn, forward, seat, key.as_ref())).await?;
         let ends = forward.length == Length::None;
         let stream = ClientStream::open(slot, (**head).clone(), ends).map_err(failed)?;
         return Ok(Link { key: None, stream: Endpoint::Stream(Box::new(stream)), reused });
@@ -46,7 +46,8 @@ pub async fn open(conn: &Connection, forward: &Forward, seat: &Seat, fresh: bool
         return Ok(Link { key: Some(key.clone()), stream, reused: true });
     }
     let _waiting = seat.wait().ok_or(Unreachable::Crowded)?;
-    let stream = stream(conn, forward, endpoint).await?;
+    // In a box, as below: most requests find a connection, and wait in a smaller task then.
+    let stream = Box::pin(stream(conn, forward, endpoint)).await?;
     Ok(Link { key, stream, reused: false })
 }
 

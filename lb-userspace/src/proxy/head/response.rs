@@ -49,13 +49,15 @@ pub fn parse<'f, 'b>(head: &'b [u8], fields: &'f mut Fields<'b>, to_head: bool) 
     Ok(Response { status, reason, length, stated_length, keep_alive, upgrade, fields, nominated: framing.nominated })
 }
 
-/// Reads the head of a response of HTTP/2, whose syntax `h2` has checked; `follows`: content comes after it.
+/// Reads the head of a response of HTTP/2, whose syntax `h2` has checked; `follows`: content comes after it;
+/// `to_head`: it answers a HEAD request.
 ///
 /// # Errors
 /// [`Bad`], where HTTP/1.1 would not carry it.
 pub fn of_h2<'f, 'b>(
     parts: &'b http::response::Parts,
     follows: bool,
+    to_head: bool,
     fields: &'f mut Fields<'b>,
 ) -> Result<Response<'f, 'b>, Bad> {
     let mut count = 0;
@@ -68,6 +70,8 @@ pub fn of_h2<'f, 'b>(
     let status = parts.status.as_u16();
     let stated_length = match framing.length(Version::Http2)? {
         Some(Length::Sized(size)) if status >= 200 && status != 204 => Some(size),
+        // The end of the stream says it; HTTP/1.1 must be told.
+        _ if !follows && !to_head && status >= 200 && status != 204 && status != 304 => Some(0),
         _ => None,
     };
     let length = match stated_length {
