@@ -9,6 +9,7 @@ mod conformance;
 mod directory;
 mod endpoints;
 mod examples;
+mod frames;
 mod grpc;
 mod headers;
 mod http2;

@@ -212,6 +212,15 @@ impl Agent {
         std::fs::read_to_string(self.scratch().path().join("access.log")).unwrap_or_default()
     }
 
+    /// Memory that its process has in use, bytes (`VmRSS`).
+    #[must_use]
+    pub fn resident_bytes(&self) -> u64 {
+        let child = self.child.as_ref().expect("the agent was not waited for yet");
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("the agent runs") * 1024
+    }
+
     /// Where maps and links are pinned.
     #[must_use]
     pub fn pin_dir(&self) -> &Path {

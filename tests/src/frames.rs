@@ -41,6 +41,9 @@ pub mod flag {
 /// The client's preface (RFC 9113 section 3.4).
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// Bytes of the head of a frame.
+const HEAD_BYTES: usize = 9;
+
 /// How long a frame may take.
 const READ_MAX: Duration = Duration::from_secs(15);
 
@@ -93,6 +96,11 @@ pub fn block(fields: &[(&[u8], &[u8])]) -> Vec<u8> {
 pub fn request(method: &str, path: &str, authority: &str) -> Vec<u8> {
     let fields = [(":method", method), (":scheme", "http"), (":path", path), (":authority", authority)];
     block(&fields.map(|(name, value)| (name.as_bytes(), value.as_bytes())))
+}
+
+/// The length that the head of a frame states.
+fn payload_length(head: &[u8]) -> usize {
+    usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2])
 }
 
 /// The length of a text: an integer with a prefix of seven bits (RFC 7541 section 5.1).
@@ -163,13 +171,16 @@ impl Wire {
     /// # Errors
     /// When nothing comes, or something that is no frame.
     pub fn next(&mut self) -> Result<Option<Frame>> {
-        let Some(head) = self.take(9)? else { return Ok(None) };
-        let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
-        let stream = u32::from_be_bytes([head[5] & 0x7f, head[6], head[7], head[8]]);
-        let Some(payload) = self.take(length)? else { return Ok(None) };
+        let Some(head) = self.take(HEAD_BYTES)? else { return Ok(None) };
+        let Some(payload) = self.take(payload_length(&head))? else { return Ok(None) };
+        self.read(&head, payload).map(Some)
+    }
+
+    fn read(&mut self, head: &[u8], payload: Vec<u8>) -> Result<Frame> {
         let (kind, flags) = (head[3], head[4]);
+        let stream = u32::from_be_bytes([head[5] & 0x7f, head[6], head[7], head[8]]);
         let fields = if kind == kind::HEADERS { self.fields(flags, &payload)? } else { Vec::new() };
-        Ok(Some(Frame { kind, flags, stream, payload, fields }))
+        Ok(Frame { kind, flags, stream, payload, fields })
     }
 
     /// Reads until a frame is as wanted, and answers it.
@@ -197,6 +208,50 @@ impl Wire {
         while self.next()?.is_some() {
             ensure!(Instant::now() < deadline, "the connection stays open");
         }
+        Ok(())
+    }
+
+    /// The frames that have arrived, without waiting; the connection may have ended.
+    ///
+    /// # Errors
+    /// When something is no frame.
+    pub fn arrived(&mut self) -> Result<Vec<Frame>> {
+        self.stream.set_nonblocking(true)?;
+        let mut buffer = [0; 64 * 1024];
+        while let Ok(more @ 1..) = self.stream.read(&mut buffer) {
+            self.arrived.extend_from_slice(&buffer[..more]);
+        }
+        self.stream.set_nonblocking(false)?;
+        let mut frames = Vec::new();
+        while let Some(length) = self.whole_frame() {
+            let bytes: Vec<u8> = self.arrived.drain(..length).collect();
+            let (head, payload) = bytes.split_at(HEAD_BYTES);
+            frames.push(self.read(head, payload.to_vec())?);
+        }
+        Ok(frames)
+    }
+
+    /// How long a write may take, when the other side does not read.
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub fn set_patience(&self, time: Duration) -> Result<()> {
+        self.stream.set_write_timeout(Some(time))?;
+        Ok(self.stream.set_read_timeout(Some(time))?)
+    }
+
+    /// The length of the frame at the start of what has arrived, if all of it has.
+    fn whole_frame(&self) -> Option<usize> {
+        let length = HEAD_BYTES + payload_length(self.arrived.get(..HEAD_BYTES)?);
+        (self.arrived.len() >= length).then_some(length)
+    }
+
+    /// Reads whatever comes until the connection ends, frames or not.
+    ///
+    /// # Errors
+    /// When it does not end, in time.
+    pub fn until_end(&mut self) -> Result<()> {
+        while self.take(self.arrived.len() + 1)?.is_some() {}
         Ok(())
     }
 

@@ -82,7 +82,7 @@ impl Session {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<(Request<RecvStream>, SendResponse<Bytes>)>> {
         loop {
             let accepted = self.wire.poll_accept(cx);
-            if self.is_flooded() {
+            if self.is_broken() {
                 continue;
             }
             match accepted {
@@ -105,21 +105,28 @@ impl Session {
         }
     }
 
-    /// Ends the connection when its client floods it; says so once.
-    fn is_flooded(&mut self) -> bool {
+    /// Ends the connection when its client floods it, or did not begin it as it must; says so once.
+    fn is_broken(&mut self) -> bool {
         let now_ms = self.worker.clock.now_ms();
         if now_ms.saturating_sub(self.counted_since_ms) >= 1_000 {
             self.count.take();
             self.counted_since_ms = now_ms;
         }
-        let flooded = self.count.get() > self.worker.limits.h2_control_frames_per_s_max && !self.is_ending();
-        if flooded {
+        if self.is_ending() {
+            return false;
+        }
+        let reason = if self.count.get() > self.worker.limits.h2_control_frames_per_s_max {
             tracing::debug!(peer = %self.facts.peer, "an HTTP/2 connection is flooded with frames without content");
             self.worker.counters.h2_floods.add(1);
-            self.wire.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
-            self.leave();
-        }
-        flooded
+            Reason::ENHANCE_YOUR_CALM
+        } else if self.count.is_misbegun() {
+            Reason::PROTOCOL_ERROR
+        } else {
+            return false;
+        };
+        self.wire.abrupt_shutdown(reason);
+        self.leave();
+        true
     }
 
     fn is_ending(&self) -> bool {

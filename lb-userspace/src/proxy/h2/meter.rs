@@ -1,7 +1,8 @@
 //! Counts frames that carry no content as they arrive on a connection: floods of them cost us work and the sender nothing
 //! (CVE-2019-9512, -9514, -9515, -9518 and their kind).
 //!
-//! Goes in: bytes that are read. Comes out: the same bytes, and whether there were too many frames in a second. Follows
+//! Goes in: bytes that are read. Comes out: the same bytes, how many such frames there were, and whether the first frame was
+//! SETTINGS, which `h2` does not look at. Follows
 //! frame heads only (RFC 9113 section 4.1); what frames mean is `h2`'s work.
 
 use std::cell::Cell;
@@ -23,6 +24,7 @@ const BYTES_PER_ANSWER: u64 = 1024;
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
+const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const WINDOW_UPDATE: u8 = 8;
 
@@ -30,6 +32,8 @@ const WINDOW_UPDATE: u8 = 8;
 #[derive(Debug, Default)]
 pub struct Count {
     idle_frames: Cell<u32>,
+    begun: Cell<bool>,
+    misbegun: Cell<bool>,
 }
 
 /// A connection whose frames are counted.
@@ -51,6 +55,12 @@ impl Count {
     /// Frames without content since the last call.
     pub fn take(&self) -> u32 {
         self.idle_frames.take()
+    }
+
+    /// Whether the connection began with something else than SETTINGS, which is an error of the connection (RFC 9113
+    /// section 3.4).
+    pub fn is_misbegun(&self) -> bool {
+        self.misbegun.get()
     }
 
     /// Frames without content since the last [`Self::take`].
@@ -94,6 +104,10 @@ impl<T> Metered<T> {
         let [a, b, c, kind, flags, ..] = self.head;
         let length = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
         self.skip = length;
+        let is_ack = flags & 1 != 0;
+        if !self.count.begun.replace(true) && (kind != SETTINGS || is_ack) {
+            self.count.misbegun.set(true);
+        }
         let ends_stream = flags & 1 != 0;
         // A request is a HEADERS frame, and an empty DATA frame may end one.
         let useful = match kind {
@@ -191,6 +205,7 @@ mod tests {
             // SETTINGS, the empty DATA that ends nothing, PING.
             assert_eq!(count.take(), 3, "reads of {size} bytes");
             assert_eq!(count.take(), 0);
+            assert!(!count.is_misbegun());
         }
     }
 }
