@@ -5,6 +5,8 @@
 pub mod check;
 pub mod edge;
 pub mod limits;
+#[cfg(test)]
+mod reference;
 pub mod run;
 pub mod show;
 pub mod table;

@@ -178,6 +178,27 @@ fn seconds(us: u64) -> f64 {
     us as f64 / 1e6
 }
 
+/// Every metric as people look for it: name, type, help.
+#[cfg(test)]
+pub fn described() -> Vec<(String, String, String)> {
+    let text = tests::sample();
+    let mut all = Vec::new();
+    for line in text.lines().filter_map(|line| line.strip_prefix("# HELP ")) {
+        let (name, help) = line.split_once(' ').unwrap_or((line, ""));
+        let kind = text.lines().find_map(|line| line.strip_prefix(&format!("# TYPE {name} "))).unwrap_or_default();
+        // Samples of one metric differ in their labels.
+        let sample = |line: &&str| {
+            let rest = line.strip_prefix(name).map(|rest| rest.strip_prefix("_total").unwrap_or(rest));
+            rest.is_some_and(|rest| rest.starts_with([' ', '{']))
+        };
+        let label = text.lines().find(sample).and_then(|line| Some(line.split_once('{')?.1.split_once('=')?.0));
+        let total = if kind == "counter" { "_total" } else { "" };
+        let label = label.map(|label| format!("{{{label}}}")).unwrap_or_default();
+        all.push((format!("{name}{total}{label}"), kind.to_owned(), help.to_owned()));
+    }
+    all
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -185,6 +206,7 @@ mod tests {
     use crate::config::SteeringMode;
     use crate::publish::Published;
     use lb_core::Problem;
+    use lb_core::model::{Kind, ObjectRef};
 
     struct Fake(Vec<Arc<Counters>>);
 
@@ -194,7 +216,10 @@ mod tests {
         }
 
         fn problems(&self) -> Arc<Vec<Problem>> {
-            Arc::default()
+            let object = ObjectRef::new(Kind::Ingress, "n", "i");
+            let (field, message, remedy) = (String::new(), String::new(), String::new());
+            let (severity, reason, place) = (Severity::Fault, "Sample", None);
+            Arc::new(vec![Problem { severity, object, field, reason, message, remedy, place }])
         }
 
         fn readiness(&self) -> Readiness {
@@ -242,6 +267,12 @@ mod tests {
         fn log_lines_dropped(&self) -> u64 {
             0
         }
+    }
+
+    /// The metrics of an agent with one worker, which has done nothing.
+    pub(super) fn sample() -> String {
+        let fake: Arc<dyn Inspect> = Arc::new(Fake(vec![Arc::default()]));
+        render(&fake)
     }
 
     #[test]

@@ -271,8 +271,8 @@ impl Unit {
 impl<T> Setting<T> {
     fn arg(&self, default: &T, heading: &'static str) -> Arg {
         let bounds = match (*self.bounds.start(), *self.bounds.end()) {
-            (low, u64::MAX) => format!("at least {low}"),
-            (low, high) => format!("{low} to {high}"),
+            (_, u64::MAX) => String::new(),
+            (low, high) => format!(" {low} to {high}{}.", self.unit.text()),
         };
         Arg::new(self.flag)
             .long(self.flag)
@@ -284,7 +284,7 @@ impl<T> Setting<T> {
             })
             .value_parser(clap::value_parser!(u64))
             .default_value((self.get)(default).to_string())
-            .help(format!("{} {}{}", self.help, capital(&bounds), self.unit.text()))
+            .help(format!("{}{bounds}", self.help))
             .help_heading(heading)
     }
 }
@@ -315,10 +315,6 @@ impl FromArgMatches for LimitArgs {
 
 fn find<'t, T>(table: &'t [Setting<T>], flag: &str) -> Option<&'t Setting<T>> {
     table.iter().find(|setting| setting.flag == flag)
-}
-
-fn capital(text: &str) -> String {
-    text.chars().take(1).flat_map(char::to_uppercase).chain(text.chars().skip(1)).collect()
 }
 
 #[cfg(test)]

@@ -33,8 +33,8 @@ pub struct RunArgs {
     /// Whether sk_lookup brings connections to the listeners: try it, leave it, or insist on it.
     #[arg(long, env = "SLUICE_STEERING", value_enum, default_value_t = SteeringMode::Auto)]
     steering: SteeringMode,
-    /// Worker threads. Default: one for each core that we may use.
-    #[arg(long, env = "SLUICE_WORKERS")]
+    /// Worker threads, 1 to 1024. Default: one for each core that we may use.
+    #[arg(long, env = "SLUICE_WORKERS", value_name = "N")]
     workers: Option<usize>,
     /// Address and port for /healthz, /readyz, /metrics and the dashboard.
     #[arg(long, env = "SLUICE_ADMIN", value_name = "ADDR:PORT", default_value = "127.0.0.1:9180")]
@@ -51,8 +51,8 @@ pub struct RunArgs {
     /// Form of the agent's own log on standard error.
     #[arg(long, env = "SLUICE_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
-    /// How long requests in flight may take after SIGTERM, seconds.
-    #[arg(long, env = "SLUICE_DRAIN_SECONDS", default_value_t = 30)]
+    /// How long requests in flight may take after SIGTERM, seconds, at most 3600.
+    #[arg(long, env = "SLUICE_DRAIN_SECONDS", value_name = "SECONDS", default_value_t = 30)]
     drain_seconds: u64,
     /// `spec.controller` of the IngressClasses that are ours.
     #[arg(long, env = "SLUICE_CONTROLLER_CLASS", default_value = "sluice.dev/ingress")]

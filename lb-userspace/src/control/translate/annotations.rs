@@ -68,6 +68,11 @@ const FAMILIES: &[Family] = &[
     client_auth::FAMILY,
 ];
 
+/// The annotations of ours that an Ingress may have.
+pub fn own() -> impl Iterator<Item = &'static str> {
+    FAMILIES.iter().flat_map(|family| family.keys).copied().filter(|key| key.starts_with(SLUICE))
+}
+
 /// What the annotations of an Ingress ask for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {

@@ -33,6 +33,16 @@ pub fn meaning(name: &str) -> Option<(&'static str, &'static Meaning)> {
     TABLE.iter().find(|(known, _)| *known == name).map(|(known, meaning)| (*known, meaning))
 }
 
+/// Every annotation by its canonical name, in the order of their use.
+pub fn all() -> impl Iterator<Item = (&'static str, &'static Meaning)> {
+    TABLE.iter().map(|(name, meaning)| (*name, meaning))
+}
+
+/// Other names of an annotation.
+pub fn aliases(name: &str) -> impl Iterator<Item = &'static str> {
+    ALIASES.iter().filter(move |(_, canonical)| *canonical == name).map(|(alias, _)| *alias)
+}
+
 /// Whether an annotation is one that ingress-nginx had once, or that people write although it never had it.
 #[must_use]
 pub fn is_obsolete(name: &str) -> bool {
