@@ -3,6 +3,7 @@
 //! Goes in: a valid [`Config`]. Comes out: a process that serves until SIGTERM. Order of the start: lock, kernel, sockets,
 //! administration, first Snapshot, workers, steering; so that no connection is taken before there is an answer to it.
 
+mod descriptors;
 mod state;
 
 use crate::admin::{self, ListenerView, SteeringStatus};
@@ -34,6 +35,7 @@ pub fn control_socket(run_dir: &Path) -> PathBuf {
 /// When a part that must work cannot be started; the chain says which, why, and what to do.
 pub fn run(config: Config) -> anyhow::Result<()> {
     let _lock = lock(&config.run_dir)?;
+    descriptors::raise(&config.limits);
     let (steering, steering_status) = open_steering(&config)?;
     let listeners = bind(&config, steering.is_some())?;
     let views = listeners.iter().map(|l| listener_view(l, steering.is_some())).collect();

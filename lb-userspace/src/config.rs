@@ -3,6 +3,7 @@
 //! Goes in: what [`crate::cli`] read. Comes out: a [`Config`] that later code need not doubt.
 
 use ipnet::IpNet;
+use lb_core::balance::Circuit;
 use lb_core::model::Policy;
 use serde::Serialize;
 use std::net::SocketAddr;
@@ -186,6 +187,14 @@ pub struct Limits {
     pub pool_idle_max: usize,
     /// How long an idle upstream connection is kept.
     pub pool_idle_ms_max: u64,
+    /// Requests in work on one endpoint, over all workers; more are answered 503. [`Circuit`] has the arithmetic.
+    pub endpoint_requests_max: u32,
+    /// Requests that wait for a connection to one endpoint, over all workers; more are answered 503.
+    pub endpoint_pending_max: u32,
+    /// Requests in work on one service, over all workers; more are answered 503.
+    pub service_requests_max: u32,
+    /// Requests that wait for a connection to any endpoint of one service, over all workers; more are answered 503.
+    pub service_pending_max: u32,
     /// Requests on one client connection, then it is closed (memory of long-lived clients is released).
     pub requests_per_connection_max: u64,
     /// Concurrent streams of one HTTP/2 connection. Each may make us hold 140 KB, so 100 of them and the receive window
@@ -196,8 +205,18 @@ pub struct Limits {
     pub h2_control_frames_per_s_max: u32,
 }
 
+impl Limits {
+    /// Those of requests on endpoints and services.
+    #[must_use]
+    pub fn circuit(&self) -> Circuit {
+        let Self { endpoint_requests_max, endpoint_pending_max, service_requests_max, service_pending_max, .. } = *self;
+        Circuit { endpoint_requests_max, endpoint_pending_max, service_requests_max, service_pending_max }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
+        let circuit = Circuit::default();
         Self {
             connections_max: 65_536,
             head_bytes_max: 32 * 1024,
@@ -211,6 +230,10 @@ impl Default for Limits {
             write_idle_ms_max: 60_000,
             pool_idle_max: 320,
             pool_idle_ms_max: 60_000,
+            endpoint_requests_max: circuit.endpoint_requests_max,
+            endpoint_pending_max: circuit.endpoint_pending_max,
+            service_requests_max: circuit.service_requests_max,
+            service_pending_max: circuit.service_pending_max,
             requests_per_connection_max: 1_000_000,
             streams_max: 100,
             h2_control_frames_per_s_max: 1_000,

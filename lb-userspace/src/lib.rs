@@ -12,6 +12,7 @@ pub mod cli;
 
 pub mod config;
 pub mod control;
+pub mod epoch;
 pub mod kernel;
 pub mod proxy;
 pub mod publish;

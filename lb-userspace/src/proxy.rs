@@ -29,6 +29,7 @@ mod proxy_protocol;
 mod record;
 mod relay;
 mod respond;
+mod select;
 mod tls;
 mod trailers;
 mod tunnel;
@@ -127,6 +128,7 @@ impl Proxy {
                 counters,
                 log: setup.access_log.clone(),
                 reader: setup.publisher.reader(),
+                epoch: setup.publisher.epoch(),
                 tls: tls.clone(),
                 hsts: setup.tls.hsts,
                 in_front: in_front.clone(),

@@ -2,6 +2,7 @@
 //!
 //! Goes in: a Snapshot. Comes out: [`Published`], the Snapshot with the balancing state that outlives it.
 
+use crate::epoch::Epoch;
 use arc_swap::{ArcSwap, Cache};
 use lb_core::Snapshot;
 use lb_core::balance::ServiceState;
@@ -15,6 +16,7 @@ pub struct Published {
     /// The Snapshot.
     pub snapshot: Snapshot,
     states: Vec<Arc<ServiceState>>,
+    epoch: Epoch,
 }
 
 impl Published {
@@ -23,6 +25,17 @@ impl Published {
     pub fn service(&self, id: ServiceId) -> Option<(&Service, &ServiceState)> {
         let index = id.0 as usize;
         Some((self.snapshot.services.get(index)?, self.states.get(index)?))
+    }
+
+    /// All services with their balancing state.
+    pub fn services(&self) -> impl Iterator<Item = (&Service, &ServiceState)> {
+        self.snapshot.services.iter().map(|s| &**s).zip(self.states.iter().map(|s| &**s))
+    }
+
+    /// Now, in the time of balancing state: milliseconds since its epoch.
+    #[must_use]
+    pub fn now_ms(&self) -> u64 {
+        self.epoch.elapsed_ms()
     }
 }
 
@@ -37,17 +50,20 @@ pub struct Publisher {
 pub type Reader = Cache<Arc<ArcSwap<Published>>, Arc<Published>>;
 
 impl Publisher {
-    /// Makes a Snapshot serve, and answers its version. Balancing state is carried over by service name.
+    /// Makes a Snapshot serve, and answers its version. Balancing state is carried over by the
+    /// name of the service and the address of the endpoint.
     pub fn publish(&self, mut snapshot: Snapshot) -> u64 {
         let _one_writer = self.writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let old = self.current.load();
         snapshot.version = old.snapshot.version + 1;
-        let kept: HashMap<&ServiceKey, &Arc<ServiceState>> =
-            old.snapshot.services.iter().map(|s| &s.key).zip(&old.states).collect();
-        let states = snapshot.services.iter().map(|s| kept.get(&s.key).map_or_else(Arc::default, |s| (*s).clone()));
-        let states = states.collect();
-        let version = snapshot.version;
-        self.current.store(Arc::new(Published { snapshot, states }));
+        let before = old.snapshot.services.iter().map(|s| &**s).zip(&old.states);
+        let kept: HashMap<&ServiceKey, (&Service, &Arc<ServiceState>)> =
+            before.map(|kept| (&kept.0.key, kept)).collect();
+        let now_ms = old.now_ms();
+        let states =
+            snapshot.services.iter().map(|s| ServiceState::carry(kept.get(&s.key).copied(), s, now_ms)).collect();
+        let (version, epoch) = (snapshot.version, old.epoch);
+        self.current.store(Arc::new(Published { snapshot, states, epoch }));
         version
     }
 
@@ -55,6 +71,12 @@ impl Publisher {
     #[must_use]
     pub fn current(&self) -> Arc<Published> {
         self.current.load_full()
+    }
+
+    /// The zero of the time in which balancing state is kept.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.current.load().epoch
     }
 
     /// A reader for one thread.

@@ -231,9 +231,15 @@ fn nouns_show_what_serves() {
     assert_eq!(rows[0]["class"]["class"], "per-request", "{rows:#}");
     assert_eq!(rows[0]["class"]["reason"], "several-backends", "{rows:#}");
 
-    expect_parts("backends", &said("backends"), &["default/web:80", "10.2.0.10:8080", "web-11", "default/api:8080"]);
+    expect_parts(
+        "backends",
+        &said("backends"),
+        &["default/web:80", "10.2.0.10:8080", "web-11", "IN WORK", "good", "default/api:8080"],
+    );
     let rows = json("backends");
     assert_eq!(rows[1]["endpoints"][1]["pod"], "web-11", "{rows:#}");
+    let state = &rows[1]["endpoints"][1];
+    assert_eq!((&state["in_work"], &state["ejected_ms"], &state["weight"]), (&0.into(), &0.into(), &1000.into()));
 
     expect_parts("certs", &said("certs"), &["shop.test", "Secret default/shop"]);
     let rows = json("certs");

@@ -44,6 +44,7 @@ impl Collector for Scrape {
         self.requests(&mut out)?;
         self.connections(&mut out)?;
         self.upstream(&mut out)?;
+        self.balancing(&mut out)?;
         let status = self.0.status();
         self.configuration(&mut out, &status)?;
         self.kernel(&mut out, &status)
@@ -100,6 +101,18 @@ impl Scrape {
         let help = "Requests sent on a kept-alive upstream connection.";
         out.counter("upstream_reuses", help, self.sum(|c| &c.upstream_reuses))?;
         out.gauge("upstream_idle", "Idle upstream connections.", self.sum(|c| &c.upstream_idle))
+    }
+
+    fn balancing(&self, out: &mut Encoder<'_, '_>) -> fmt::Result {
+        out.counter("retries", "Tries of a request at another endpoint.", self.sum(|c| &c.retries))?;
+        let help = "Tries at another endpoint that the budget of the service did not allow.";
+        out.counter("retries_refused", help, self.sum(|c| &c.retries_refused))?;
+        out.counter("ejections", "Endpoints ejected because they failed.", self.sum(|c| &c.ejections))?;
+        let (published, now_ms) = (self.0.published(), self.0.published().now_ms());
+        let ejected = published.services().map(|(_, state)| state.ejected(now_ms)).sum::<usize>();
+        out.gauge("endpoints_ejected", "Endpoints that are ejected now.", ejected as u64)?;
+        let help = "Requests answered 503 because a service or its endpoints had too many in work.";
+        out.counter("overloads", help, self.sum(|c| &c.overloads))
     }
 
     fn configuration(&self, out: &mut Encoder<'_, '_>, status: &Status) -> fmt::Result {

@@ -156,7 +156,7 @@ fn answer(request: &Request<Incoming>, inspect: &Arc<dyn Inspect>) -> Response<F
         "/metrics" => typed(metrics::CONTENT_TYPE, metrics::render(inspect)),
         "/v1/status" => json(&inspect.status()),
         "/v1/routes" => json(&view::routes(&published.snapshot)),
-        "/v1/backends" => json(&view::backends(&published.snapshot)),
+        "/v1/backends" => json(&view::backends(&published)),
         "/v1/certs" => json(&view::certificates(&published.snapshot)),
         "/v1/listeners" => json(&inspect.listeners()),
         "/v1/problems" => json(&*inspect.problems()),

@@ -1,10 +1,12 @@
 //! Views: routes, backends and certificates as flat rows, the same for JSON, the command line and the dashboard.
 
+use crate::publish::Published;
 use lb_core::Snapshot;
+use lb_core::balance::{EndpointView, ServiceState};
 use lb_core::class::Classified;
 use lb_core::filter::Filter;
 use lb_core::model::route::Target;
-use lb_core::model::{Endpoint, Policy, Route};
+use lb_core::model::{Endpoint, Policy, Route, Service};
 use serde::Serialize;
 
 /// One line of the routing table.
@@ -34,8 +36,19 @@ pub struct RouteView<'a> {
 #[allow(missing_docs, reason = "the names are those of the model")]
 pub struct BackendView<'a> {
     pub service: String,
-    pub endpoints: &'a [Endpoint],
+    pub in_work: u32,
+    pub endpoints: Vec<EndpointRow<'a>>,
     pub note: &'a str,
+}
+
+/// One endpoint, and how balancing sees it.
+#[derive(Debug, Serialize)]
+#[allow(missing_docs, reason = "the names are those of the model")]
+pub struct EndpointRow<'a> {
+    #[serde(flatten)]
+    pub endpoint: &'a Endpoint,
+    #[serde(flatten)]
+    pub state: EndpointView,
 }
 
 /// One server name with its certificate.
@@ -60,10 +73,9 @@ pub fn routes(snapshot: &Snapshot) -> Vec<RouteView<'_>> {
 
 /// All service ports that a route leads to.
 #[must_use]
-pub fn backends(snapshot: &Snapshot) -> Vec<BackendView<'_>> {
-    let services = snapshot.services.iter();
-    let mut rows: Vec<_> =
-        services.map(|s| BackendView { service: s.key.to_string(), endpoints: &s.endpoints, note: &s.note }).collect();
+pub fn backends(published: &Published) -> Vec<BackendView<'_>> {
+    let now_ms = published.now_ms();
+    let mut rows: Vec<_> = published.services().map(|(service, state)| backend_row(service, state, now_ms)).collect();
     rows.sort_by(|a, b| a.service.cmp(&b.service));
     rows
 }
@@ -82,6 +94,21 @@ pub fn certificates(snapshot: &Snapshot) -> Vec<CertificateView<'_>> {
             fingerprint: &certificate.fingerprint,
         })
         .collect()
+}
+
+fn backend_row<'a>(service: &'a Service, state: &ServiceState, now_ms: u64) -> BackendView<'a> {
+    let states = state.endpoints().iter().map(|endpoint| endpoint.view(now_ms));
+    BackendView {
+        service: service.key.to_string(),
+        in_work: state.in_work(),
+        endpoints: service
+            .endpoints
+            .iter()
+            .zip(states)
+            .map(|(endpoint, state)| EndpointRow { endpoint, state })
+            .collect(),
+        note: &service.note,
+    }
 }
 
 fn route_row<'a>(snapshot: &'a Snapshot, route: &'a Route) -> RouteView<'a> {

@@ -136,6 +136,34 @@ pub const LIMITS: &[Setting<Limits>] = &[
         pool_idle_ms_max,
         "How long an idle connection to an endpoint is kept."
     ),
+    setting!(
+        "limit-endpoint-requests",
+        Count,
+        1..=10_000_000,
+        endpoint_requests_max,
+        "Requests in work on one endpoint, over all workers; more go to another, or are answered 503."
+    ),
+    setting!(
+        "limit-endpoint-pending",
+        Count,
+        1..=10_000_000,
+        endpoint_pending_max,
+        "Requests that wait for a connection to one endpoint, over all workers; more go to another, or are answered 503."
+    ),
+    setting!(
+        "limit-service-requests",
+        Count,
+        1..=10_000_000,
+        service_requests_max,
+        "Requests in work on one service, over all workers; more are answered 503."
+    ),
+    setting!(
+        "limit-service-pending",
+        Count,
+        1..=10_000_000,
+        service_pending_max,
+        "Requests that wait for a connection to any endpoint of one service, over all workers; more are answered 503."
+    ),
     setting!("limit-streams", Count, 1..=10_000, streams_max, "Streams of one HTTP/2 connection at once."),
     setting!(
         "limit-h2-control-frames-per-second",

@@ -5,6 +5,7 @@ use super::limits::LimitArgs;
 use super::{EXIT_USAGE, PIN_DIR, RUN_DIR};
 use crate::config::{AccessLogFormat, ClassMode, Config, Objects, SteeringMode};
 use clap::{ArgAction, Args, ValueEnum};
+use lb_core::model::Policy;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -129,7 +130,8 @@ impl RunArgs {
         if self.controller_class.is_empty() {
             faults.push("--controller-class is empty: name the spec.controller of your IngressClass".to_owned());
         }
-        let (tls, limits) = (self.edge.tls(&mut faults), self.limits.limits(&mut faults));
+        let tls = self.edge.tls(&mut faults);
+        let (limits, defaults) = (self.limits.limits(&mut faults), self.limits.defaults(&mut faults));
         let proxy_protocol_from = self.edge.proxy_protocol_from(&mut faults);
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let workers = self.workers.unwrap_or(cores);
@@ -151,19 +153,20 @@ impl RunArgs {
             admin: self.admin,
             access_log: self.access_log,
             drain_ms_max: self.drain_seconds * 1_000,
-            objects: self.objects(),
+            objects: self.objects(defaults),
             limits,
             tls,
             proxy_protocol_from,
         })
     }
 
-    fn objects(&self) -> Objects {
+    fn objects(&self, defaults: Policy) -> Objects {
         Objects {
             controller_class: self.controller_class.clone(),
             ingress_classes: self.ingress_class.clone(),
             without_class: self.watch_ingress_without_class,
             class_mode: self.class_mode,
+            defaults,
             node: self.node_name.clone(),
             zone: self.zone.clone(),
             ..Objects::default()

@@ -100,15 +100,38 @@ fn backends(value: &Value) -> String {
         let endpoints: Vec<&Value> = backend["endpoints"].as_array().into_iter().flatten().collect();
         if endpoints.is_empty() {
             lines.push(
-                [&backend["service"], &Value::Null, &Value::Null, &Value::Null, &backend["note"]].map(cell).to_vec(),
+                [
+                    &backend["service"],
+                    &Value::Null,
+                    &Value::Null,
+                    &Value::Null,
+                    &Value::Null,
+                    &Value::Null,
+                    &backend["note"],
+                ]
+                .map(cell)
+                .to_vec(),
             );
         }
         for e in endpoints {
-            let row = [&backend["service"], &e["address"], &e["pod"], &e["node"], &backend["note"]];
+            let state = Value::String(endpoint_state(e));
+            let row =
+                [&backend["service"], &e["address"], &e["pod"], &e["node"], &e["in_work"], &state, &backend["note"]];
             lines.push(row.map(cell).to_vec());
         }
     }
-    table(&["SERVICE", "ENDPOINT", "POD", "NODE", "NOTE"], &lines)
+    table(&["SERVICE", "ENDPOINT", "POD", "NODE", "IN WORK", "STATE", "NOTE"], &lines)
+}
+
+/// How balancing sees an endpoint.
+fn endpoint_state(endpoint: &Value) -> String {
+    let number = |name: &str| endpoint[name].as_u64().unwrap_or(0);
+    match (number("ejected_ms"), number("failures"), number("weight")) {
+        (1.., ..) => format!("ejected for {} s", number("ejected_ms").div_ceil(1_000)),
+        (_, failures @ 1.., _) => format!("{failures} failed in a row"),
+        (_, _, weight @ 1..1_000) => format!("starts slowly, at {} %", weight / 10),
+        _ => "good".to_owned(),
+    }
 }
 
 /// One block a problem: where and what on the first line, then the sentence, then the remedy.
@@ -178,5 +201,14 @@ mod tests {
         let value = json!([{"service": "a/b:80", "endpoints": [], "note": "none is ready"}]);
         let text = Noun::Backends.text(&value);
         assert!(text.contains("a/b:80") && text.contains("none is ready"), "{text}");
+    }
+
+    #[test]
+    fn the_state_of_endpoints() {
+        let check = |state: Value, want: &str| assert_eq!(endpoint_state(&state), want, "{state}");
+        check(json!({"ejected_ms": 4_001, "failures": 4, "weight": 1_000}), "ejected for 5 s");
+        check(json!({"ejected_ms": 0, "failures": 2, "weight": 100}), "2 failed in a row");
+        check(json!({"ejected_ms": 0, "failures": 0, "weight": 325}), "starts slowly, at 32 %");
+        check(json!({"ejected_ms": 0, "failures": 0, "weight": 1_000}), "good");
     }
 }

@@ -75,7 +75,8 @@ impl Store {
         for key in self.files.remove(file).unwrap_or_default() {
             self.release(&key, |place| place.as_ref().is_some_and(|p| p.file == *file));
         }
-        let mut keys = Vec::new();
+        let entries = entries.into_iter();
+        let mut keys = Vec::with_capacity(entries.size_hint().0);
         for (object, line) in entries {
             keys.push(self.claim(Stored::new(object, Some(Place { file: file.clone(), line }))));
         }
@@ -192,6 +193,8 @@ impl Store {
         }
         let claims = kind.entry(key.clone()).or_default();
         let at = claims.partition_point(|other| other.place <= stored.place);
+        // A name has one claim, but for mistakes, and a vector that grows has room for four.
+        claims.reserve_exact(1);
         claims.insert(at, stored);
         match claims.len() {
             1 => self.len += 1,

@@ -4,12 +4,13 @@
 //! 65,536 connections are 2 MB ten times a second). No timer of the runtime is armed for a request.
 //! Deadlines are late by up to two ticks and never early.
 
+use crate::epoch::Epoch;
 use crate::telemetry::access_log::civil_from_days;
 use slab::Slab;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::{Context, Waker};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 /// Time between ticks, milliseconds: the limits it serves are seconds.
 pub const TICK_MS: u64 = 100;
@@ -17,7 +18,7 @@ pub const TICK_MS: u64 = 100;
 /// The time of one worker.
 #[derive(Debug)]
 pub struct Clock {
-    start: Instant,
+    epoch: Epoch,
     now_ms: Cell<u64>,
     date: Cell<[u8; 29]>,
     date_s: Cell<u64>,
@@ -38,10 +39,10 @@ pub struct Deadline {
 }
 
 impl Clock {
-    /// A clock that shows the time now; [`Self::run`] moves it.
-    pub fn new() -> Rc<Self> {
+    /// A clock that shows the time now, counted from an epoch; [`Self::run`] moves it.
+    pub fn new(epoch: Epoch) -> Rc<Self> {
         let clock = Self {
-            start: Instant::now(),
+            epoch,
             now_ms: Cell::new(0),
             date: Cell::new([0; 29]),
             date_s: Cell::new(u64::MAX),
@@ -53,7 +54,7 @@ impl Clock {
 
     /// Moves the clock to the time now and wakes the tasks whose deadline has come.
     pub fn tick(&self) {
-        self.now_ms.set(u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX));
+        self.now_ms.set(self.epoch.elapsed_ms());
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         if self.date_s.replace(since) != since {
             self.date.set(imf_fixdate(since));
@@ -71,7 +72,12 @@ impl Clock {
         self.entries.borrow().iter().filter_map(|(_, entry)| entry.waker.as_ref()).for_each(Waker::wake_by_ref);
     }
 
-    /// Milliseconds since the worker started, as of the last tick.
+    /// Milliseconds since the epoch, exactly; it costs a look at the machine's clock.
+    pub fn exact_ms(&self) -> u64 {
+        self.epoch.elapsed_ms()
+    }
+
+    /// Milliseconds since the epoch, as of the last tick.
     pub fn now_ms(&self) -> u64 {
         self.now_ms.get()
     }
@@ -161,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_deadline_comes_after_its_time_and_not_before() {
-        let clock = Clock::new();
+        let clock = Clock::new(Epoch::default());
         let deadline = Deadline::new(&clock);
         let cx = Context::from_waker(Waker::noop());
         assert!(!deadline.poll(&cx), "not set");

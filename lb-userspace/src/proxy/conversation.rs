@@ -15,16 +15,13 @@ use super::link::{self, Link};
 use super::record::Record;
 use super::relay::{Failure, Head, Relay, Times};
 use super::respond::{self, Asked, Own, Passed};
-use super::upstream::Unreachable;
+use super::select::{Seat, Tries};
 use super::worker::Worker;
-use lb_core::balance;
 use std::future::poll_fn;
-use std::net::SocketAddr;
 
-/// Endpoints that are tried for one request when they refuse the connection.
-const ENDPOINTS_TRIED_MAX: usize = 3;
 /// Interim responses (1xx) to one request.
 const INTERIM_MAX: usize = 16;
+
 /// How a conversation with an endpoint went.
 pub enum Conversation {
     /// The response was passed on; whether the connection can be used again.
@@ -33,6 +30,8 @@ pub enum Conversation {
     Switched,
     /// The idle connection was dead before it answered, and the request can be sent once more.
     Stale,
+    /// The endpoint closed the connection before it answered, and the request can be sent to another one.
+    Lost,
     /// It failed before the response head; nothing of an answer was sent.
     Failed(Failure),
 }
@@ -44,39 +43,27 @@ enum Reply {
     Final { reusable: bool, keep_alive: bool },
 }
 
-/// A connection to an endpoint of the service; `again`: a new one to this endpoint, whose idle one was dead.
+/// A link to an endpoint of the service, and the request's place at it.
 ///
 /// # Errors
 /// The answer that the client gets instead.
 pub async fn reach(
     conn: &Connection,
     forward: &Forward,
-    again: Option<SocketAddr>,
+    tries: &mut Tries,
     record: &mut Record,
-) -> Result<Link, Own> {
-    let Some((service, state)) = forward.published.service(forward.service) else {
-        return Err(Own::error(503, "unavailable", "the service is not known"));
-    };
-    record.service(&service.key);
-    let picked = again.or_else(|| balance::pick(service, state).map(|endpoint| endpoint.address));
-    let Some(mut endpoint) = picked else {
-        return Err(Own::error(503, "no-endpoint", "no endpoint of the service is ready"));
-    };
-    for _ in 0..ENDPOINTS_TRIED_MAX.min(service.endpoints.len()) {
-        record.endpoint = Some(endpoint);
-        match link::open(conn, forward, endpoint, again.is_some()).await {
-            Ok(link) => return Ok(link),
-            Err(Unreachable::Slow) => {
-                return Err(Own::error(504, "connect-timeout", "the endpoint did not accept the connection in time"));
-            }
-            Err(Unreachable::Failed(error) | Unreachable::Disagreed(error)) => {
-                tracing::debug!(%endpoint, %error, service = %service.key, "endpoint refuses connections");
-                let at = service.endpoints.iter().position(|e| e.address == endpoint).map_or(0, |at| at + 1);
-                endpoint = service.endpoints.iter().cycle().nth(at).map_or(endpoint, |e| e.address);
-            }
+) -> Result<(Link, Seat), Own> {
+    if let Some((service, _)) = forward.published.service(forward.service) {
+        record.service(&service.key);
+    }
+    loop {
+        let (seat, fresh) = tries.next(&conn.worker, forward)?;
+        record.endpoint = Some(seat.endpoint);
+        match link::open(conn, forward, &seat, fresh).await {
+            Ok(link) => return Ok((link, seat)),
+            Err(unreachable) => tries.unreachable(seat, &unreachable),
         }
     }
-    Err(Own::error(502, "connect-failed", "no endpoint of the service accepts connections"))
 }
 
 /// Sends the request, and passes the response on.
@@ -85,6 +72,7 @@ pub async fn converse(
     scratch: &mut Scratch,
     forward: &Forward,
     link: &mut Link,
+    seat: &mut Seat,
     record: &mut Record,
 ) -> Conversation {
     let worker = conn.worker.clone();
@@ -108,6 +96,9 @@ pub async fn converse(
             Err(Failure::UpstreamClosed) if link.reused && interim == 0 && is_repeatable(&relay, forward) => {
                 return Conversation::Stale;
             }
+            Err(Failure::UpstreamClosed) if interim == 0 && may_go_elsewhere(&relay, forward) => {
+                return Conversation::Lost;
+            }
             Err(failure) => return Conversation::Failed(failure),
         };
         let asked =
@@ -120,7 +111,9 @@ pub async fn converse(
             Err(bad) => return Conversation::Failed(Failure::UpstreamHead(bad)),
         }
     };
+    seat.answered(record.status);
     if let Err(failure) = poll_fn(|cx| relay.poll_body(cx)).await {
+        seat.failed(&failure);
         record.error = Some(failure.word());
         return Conversation::Over(After::Reset, false);
     }
@@ -138,8 +131,22 @@ pub async fn converse(
 /// Whether a request to an idle connection that turned out dead may be sent again: nothing of it left, or its method
 /// allows it (RFC 9110 section 9.2.2) and all of it is still here.
 fn is_repeatable(relay: &Relay<'_>, forward: &Forward) -> bool {
+    is_still_ours(relay, forward, forward.idempotent)
+}
+
+/// Whether a request that an endpoint closed upon may be sent to another: nothing of it left, or the route allows it for
+/// its method and all of it is still here.
+fn may_go_elsewhere(relay: &Relay<'_>, forward: &Forward) -> bool {
+    let retry = &forward.policy.retry;
+    is_still_ours(relay, forward, retry.non_idempotent || (retry.idempotent && forward.idempotent))
+}
+
+/// Whether nothing of a request left, or, where sending it twice does no harm, all of it is still here. A head of HTTP/2
+/// has left with the opening of its stream.
+fn is_still_ours(relay: &Relay<'_>, forward: &Forward, harmless: bool) -> bool {
     let up = &relay.scratch.up;
-    relay.scratch.reply.is_empty() && (up.is_untouched() || (forward.idempotent && up.is_replayable()))
+    let untouched = forward.h2_head.is_none() && up.is_untouched();
+    relay.scratch.reply.is_empty() && (untouched || (harmless && up.is_replayable()))
 }
 
 /// Reads the response head and writes it for the client.

@@ -16,6 +16,7 @@ use super::head::{self, Bad, Version};
 use super::record::Record;
 use super::relay::Failure;
 use super::respond::{self, Asked, Own};
+use super::select::{self, Tries};
 use super::tunnel;
 use super::worker::Serving;
 use http::request::Parts;
@@ -32,9 +33,6 @@ use std::time::Instant;
 
 /// Status for the log when the client left before the response, as nginx writes it.
 const CLIENT_GONE: u16 = 499;
-
-/// How often a request is sent again that an endpoint did not look at.
-const STALE_MAX: usize = 3;
 
 /// What becomes of the client's connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +74,8 @@ pub struct Forward {
     pub length: Length,
     /// Its head for an endpoint that speaks HTTP/2; for HTTP/1.1 it waits in `scratch.up`.
     pub h2_head: Option<Box<http::Request<()>>>,
+    /// What of it is hashed, where its route balances so.
+    pub key: u64,
     /// It may be sent twice.
     pub idempotent: bool,
     /// What a 101 must say; `None`: no upgrade was asked of the endpoint.
@@ -224,13 +224,10 @@ fn plan(conn: &Connection, request: &Request<'_, '_>, scratch: &mut Scratch, rec
     let grpc_ms = if asked.grpc { grpc::timeout_ms(request.fields) } else { None };
     let total_ms = grpc_ms.unwrap_or(u64::MAX).min(route.policy.total_ms_max.into());
     let until_ms = worker.clock.now_ms().saturating_add(total_ms);
+    let key = select::key(&route.policy.balance, request, &host, conn.facts.peer.ip());
     let host = upstream.tls.as_ref().map_or_else(String::new, |_| host.to_string());
-    Plan::Forward(Forward {
-        h2_head,
-        until_ms,
-        host,
-        ..forward(published.clone(), service, route, upstream, request, asked)
-    })
+    let plain = forward(published.clone(), service, route, upstream, request, asked);
+    Plan::Forward(Forward { h2_head, until_ms, host, key, ..plain })
 }
 
 fn forward(
@@ -252,6 +249,7 @@ fn forward(
         asked,
         length: request.length,
         h2_head: None,
+        key: 0,
         idempotent: request::is_idempotent(request.method),
         upgrade: request.upgrade.filter(|_| http1).map(|upgrade| Box::new(upgrade.wanted())),
         expects_continue: request.expects_continue,
@@ -271,13 +269,13 @@ async fn pass(conn: &mut Connection, scratch: &mut Scratch, forward: Forward, re
             None => scratch.down.out.bytes().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n"),
         }
     }
-    let (mut again, mut refused) = (None, 0);
+    let mut tries = Tries::default();
     loop {
-        let mut link = match reach(conn, &forward, again, record).await {
-            Ok(link) => link,
+        let (mut link, mut seat) = match reach(conn, &forward, &mut tries, record).await {
+            Ok(reached) => reached,
             Err(own) => return give_up(conn, scratch, &forward, own, record).await,
         };
-        match converse(conn, scratch, &forward, &mut link, record).await {
+        match converse(conn, scratch, &forward, &mut link, &mut seat, record).await {
             Conversation::Over(after, reusable) => {
                 if let (true, Some(key)) = (reusable, link.key) {
                     conn.worker.pool.put(key, link.stream);
@@ -285,17 +283,20 @@ async fn pass(conn: &mut Connection, scratch: &mut Scratch, forward: Forward, re
                 return after;
             }
             Conversation::Switched => {
-                return Box::pin(tunnel::serve(conn, scratch, forward, link.stream, record)).await;
-            }
-            Conversation::Stale if refused == STALE_MAX => {
-                return fail(conn, scratch, &forward, &Failure::UpstreamClosed, record).await;
+                return Box::pin(tunnel::serve(conn, scratch, (forward, seat.occupied()), link.stream, record)).await;
             }
             Conversation::Stale => {
-                refused += 1;
                 scratch.up.replay();
-                again = Some(link.endpoint);
+                tries.again(seat);
             }
-            Conversation::Failed(failure) => return fail(conn, scratch, &forward, &failure, record).await,
+            Conversation::Lost => {
+                scratch.up.replay();
+                tries.lost(seat);
+            }
+            Conversation::Failed(failure) => {
+                seat.failed(&failure);
+                return fail(conn, scratch, &forward, &failure, record).await;
+            }
         }
     }
 }
@@ -324,9 +325,7 @@ async fn fail(
             Own::error(400, failure.word(), &bad.to_string())
         }
         Failure::ClientSlow => Own::error(408, failure.word(), "the request body did not arrive in time"),
-        Failure::UpstreamClosed | Failure::UpstreamUntouched => {
-            Own::error(502, failure.word(), "the endpoint closed the connection without a whole response head")
-        }
+        Failure::UpstreamClosed | Failure::UpstreamUntouched => Own::error(502, failure.word(), select::CLOSED),
         Failure::Late => Own::error(504, failure.word(), "the request took longer than its limit"),
         Failure::UpstreamSlow => Own::error(504, failure.word(), "the endpoint did not answer in time"),
         Failure::UpstreamHead(bad) => {

@@ -1,6 +1,6 @@
 //! A link to an endpoint for one request: an idle connection, a new one, or a stream of a shared one.
 //!
-//! Goes in: an endpoint, and how it is spoken to. Comes out: a [`Link`], or why there is none. Does not choose endpoints.
+//! Goes in: a request's place at an endpoint, and how that is spoken to. Comes out: a [`Link`], or why there is none. Does not choose endpoints.
 
 use super::body::Length;
 use super::clock::Deadline;
@@ -8,6 +8,7 @@ use super::connection::Connection;
 use super::endpoint::Endpoint;
 use super::exchange::Forward;
 use super::h2::client::{ClientStream, Slot};
+use super::select::Seat;
 use super::upstream::connect::{Wanted, connect};
 use super::upstream::{Key, Unreachable, tls};
 use std::future::{Future, poll_fn};
@@ -20,8 +21,6 @@ use std::task::Poll;
 pub struct Link {
     /// What tells it apart; `None`: nobody else may use it.
     pub key: Option<Key>,
-    /// Its address.
-    pub endpoint: SocketAddr,
     /// The connection.
     pub stream: Endpoint,
     /// It was there before; a new one otherwise.
@@ -32,26 +31,23 @@ pub struct Link {
 ///
 /// # Errors
 /// [`Unreachable`], when there is none within the limit for connecting.
-pub async fn open(
-    conn: &Connection,
-    forward: &Forward,
-    endpoint: SocketAddr,
-    fresh: bool,
-) -> Result<Link, Unreachable> {
+pub async fn open(conn: &Connection, forward: &Forward, seat: &Seat, fresh: bool) -> Result<Link, Unreachable> {
+    let endpoint = seat.endpoint;
     let key = key(conn, forward, endpoint)?;
     if let Some(head) = &forward.h2_head {
-        let (slot, reused) = slot(conn, forward, endpoint, key.as_ref()).await?;
+        let (slot, reused) = slot(conn, forward, seat, key.as_ref()).await?;
         let ends = forward.length == Length::None;
         let stream = ClientStream::open(slot, (**head).clone(), ends).map_err(failed)?;
-        return Ok(Link { key: None, endpoint, stream: Endpoint::Stream(Box::new(stream)), reused });
+        return Ok(Link { key: None, stream: Endpoint::Stream(Box::new(stream)), reused });
     }
     if let Some(key) = key.as_ref().filter(|_| !fresh)
         && let Some(stream) = conn.worker.pool.take(key)
     {
-        return Ok(Link { key: Some(key.clone()), endpoint, stream, reused: true });
+        return Ok(Link { key: Some(key.clone()), stream, reused: true });
     }
+    let _waiting = seat.wait().ok_or(Unreachable::Crowded)?;
     let stream = stream(conn, forward, endpoint).await?;
-    Ok(Link { key, endpoint, stream, reused: false })
+    Ok(Link { key, stream, reused: false })
 }
 
 /// What tells connections of this route apart; `None` when each client connection needs its own.
@@ -76,11 +72,13 @@ async fn stream(conn: &Connection, forward: &Forward, endpoint: SocketAddr) -> R
 async fn slot(
     conn: &Connection,
     forward: &Forward,
-    endpoint: SocketAddr,
+    seat: &Seat,
     key: Option<&Key>,
 ) -> Result<(Slot, bool), Unreachable> {
+    let endpoint = seat.endpoint;
     let (shared, counters) = (&conn.worker.shared, &conn.worker.counters);
     let Some(key) = key else {
+        let _waiting = seat.wait().ok_or(Unreachable::Crowded)?;
         let stream = stream(conn, forward, endpoint).await?;
         return Ok((within(&conn.deadline, shared.alone(stream)).await?.map_err(failed)?, false));
     };
@@ -88,6 +86,7 @@ async fn slot(
     if let Some(slot) = taken() {
         return Ok((slot, true));
     }
+    let _waiting = seat.wait().ok_or(Unreachable::Crowded)?;
     let connecting = shared.connecting(key);
     conn.deadline.set(forward.policy.connect_ms_max.into());
     let _held = within(&conn.deadline, connecting.lock()).await?;

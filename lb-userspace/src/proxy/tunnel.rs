@@ -11,7 +11,9 @@ use super::exchange::{After, Forward};
 use super::flow::Scratch;
 use super::record::Record;
 use super::worker::Worker;
+use lb_core::balance::Occupied;
 use std::future::poll_fn;
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -45,12 +47,13 @@ pub enum End {
 pub async fn serve(
     conn: &mut Connection,
     scratch: &mut Scratch,
-    forward: Forward,
+    (forward, _place): (Forward, Option<Occupied>),
     mut endpoint: Endpoint,
     record: &mut Record,
 ) -> After {
     let idle_ms_max = forward.policy.read_idle_ms_max.into();
     // A tunnel may live for days: it holds neither what served when it began, nor buffers.
+    // It does hold its place at the endpoint, so that balancing counts it.
     drop(forward);
     let mut scratch = std::mem::take(scratch);
     let Connection { worker, client, input, deadline, .. } = conn;
@@ -230,6 +233,8 @@ impl Direction {
         match self.input.poll_fill(cx, from) {
             Poll::Ready(Ok(0)) => self.state = State::Ending,
             Poll::Ready(Ok(_)) => {}
+            // TLS that ends without saying so: many do, and what goes through tunnels says itself when it is whole.
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => self.state = State::Ending,
             Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::From)),
             Poll::Pending => {
                 self.give_back(store);

@@ -32,4 +32,6 @@ pub enum Unreachable {
     Disagreed(io::Error),
     /// No answer in time.
     Slow,
+    /// So many requests wait for a connection to it that it was not even tried.
+    Crowded,
 }

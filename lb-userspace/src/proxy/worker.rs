@@ -1,5 +1,5 @@
 //! A worker: one thread, one runtime, its own sockets, pool and buffers. Nothing on the request path is shared but the
-//! Snapshot and the round-robin cursors.
+//! Snapshot and the state of balancing.
 //!
 //! Goes in: listeners and a [`Phase`]. Comes out, at the end: how many connections had to be cut.
 
@@ -14,6 +14,7 @@ use super::upstream::Key;
 use super::upstream::pool::Pool;
 use super::upstream::tls::Ways;
 use crate::config::{Hsts, Limits};
+use crate::epoch::Epoch;
 use crate::publish::{Published, Reader};
 use crate::telemetry::{AccessLog, Counters};
 use ipnet::IpNet;
@@ -70,6 +71,8 @@ pub struct Parts {
     pub in_front: Arc<[IpNet]>,
     /// Client connections of all workers.
     pub open: Arc<AtomicUsize>,
+    /// The zero of its clock.
+    pub epoch: Epoch,
     /// Seed of request ids.
     pub seed: u64,
 }
@@ -157,7 +160,7 @@ pub async fn run(
 
 impl Worker {
     fn new(mut parts: Parts) -> Rc<Self> {
-        let clock = Clock::new();
+        let clock = Clock::new(parts.epoch);
         let serving = Rc::new(Serving(parts.reader.load().clone()));
         Rc::new(Self {
             pool: Pool::new(clock.clone(), parts.counters.clone(), &parts.limits),
@@ -204,6 +207,11 @@ impl Worker {
             }
         }
         RequestId(digits)
+    }
+
+    /// Random bits.
+    pub fn random(&self) -> u64 {
+        self.random.borrow_mut().u64(..)
     }
 
     fn each_tick(&self, ticks: &mut u64) {

@@ -52,6 +52,10 @@ pub struct Counters {
     pub upstream_connects_failed: Counter,
     pub upstream_reuses: Counter,
     pub upstream_idle: Counter,
+    pub retries: Counter,
+    pub retries_refused: Counter,
+    pub ejections: Counter,
+    pub overloads: Counter,
     pub durations: [Counter; DURATION_BOUNDS_US.len() + 1],
     pub duration_us_sum: Counter,
 }

@@ -354,6 +354,29 @@ fn a_request_that_an_endpoint_refuses_to_look_at_is_sent_again() {
 }
 
 #[test]
+fn a_post_without_content_that_an_endpoint_took_is_not_sent_twice() {
+    let taken = Arc::new(AtomicUsize::new(0));
+    let count = taken.clone();
+    let backend = H2Backend::new(move |_request, mut respond| {
+        let first = count.fetch_add(1, Ordering::Relaxed) == 0;
+        async move {
+            if first {
+                return respond.send_response(Response::new(()), true).ok().map(drop);
+            }
+            respond.send_reset(Reason::INTERNAL_ERROR);
+            Some(())
+        }
+    });
+    let rig = backend.rig();
+    let mut client = rig.connect();
+    for want in [200, 502] {
+        client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
+        assert_eq!(client.response().status, want);
+    }
+    assert_eq!((taken.load(Ordering::Relaxed), backend.connections.load(Ordering::Relaxed)), (2, 1));
+}
+
+#[test]
 fn a_response_that_is_cut_is_reset_and_a_client_that_leaves_is_noticed() {
     let cut = Backend::raw(|mut stream, _| {
         crate::rig::read_head(&mut std::io::BufReader::new(stream.try_clone().expect("cloned")));

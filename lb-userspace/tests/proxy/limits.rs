@@ -1,6 +1,8 @@
 //! Every limit of [`lb_userspace::config::Limits`] that bounds clients: each is reached and holds.
 
-use crate::rig::{Backend, Rig, chunked, dial, eventually, measures_memory, noise, ok, resident, routes, snapshot};
+use crate::rig::{
+    Backend, Edge, Rig, chunked, dial, eventually, measures_memory, noise, ok, resident, routes, snapshot,
+};
 use lb_core::Snapshot;
 use lb_core::model::Policy;
 use lb_userspace::config::Limits;
@@ -71,6 +73,23 @@ fn more_connections_than_allowed_are_closed_at_once() {
     kept.pop();
     eventually("room", || rig.counters.connections_active.get() == 1);
     assert_eq!(rig.connect().get("/").status, 200);
+}
+
+#[test]
+fn workers_share_the_number_of_connections() {
+    let backend = Backend::echo();
+    let limits = Limits { connections_max: 6, ..Limits::default() };
+    let rig = Rig::edged(Edge { limits, workers: 3, ..Edge::default() }, snapshot(&[backend.address]));
+    // However the kernel spreads them, each gets its place while there is one.
+    let mut kept: Vec<_> = (0..6).map(|_| rig.connect()).collect();
+    for client in &mut kept {
+        assert_eq!(client.get("/").status, 200);
+    }
+    for _ in 0..6 {
+        assert!(rig.connect().is_closed());
+    }
+    let refused: u64 = rig.workers.iter().map(|worker| worker.connections_refused.get()).sum();
+    assert_eq!(refused, 6);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! One binary, so that it links once; a file for each subject, and [`rig`] for what they share.
 
 mod annotations;
+mod balance;
 mod client_auth;
 mod drain;
 mod endpoints;
@@ -11,6 +12,7 @@ mod h2;
 mod hsts;
 mod limits;
 mod malformed;
+mod misdirected;
 mod proxy_protocol;
 mod rig;
 mod routing;

@@ -68,7 +68,7 @@ fn requests_behind_the_header_keep_their_order() {
         assert_eq!(client.response().text(), "192.0.2.7 192.0.2.7 8443 http");
     }
     // Only the first bytes are a header: later ones are a request, and a bad one.
-    client.send(V1);
+    client.send(&[V1, b"\r\n"].concat());
     assert_eq!(client.response().status, 400);
 }
 

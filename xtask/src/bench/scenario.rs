@@ -118,7 +118,8 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "reconfigure",
-        what: "one Ingress among 10,000 changes until it is served, under load of 1,000 requests/s",
+        what: "one Ingress among 10,000 changes until it is served, 200 times a round (nginx: 10 reloads), under load of \
+               1,000 requests/s",
         work: Work::Reconfigure,
     },
     Scenario { name: "cold-start", what: "10,000 Ingresses: start until ready, memory then", work: Work::ColdStart },

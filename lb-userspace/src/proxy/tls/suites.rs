@@ -1,7 +1,8 @@
 //! Cipher suites by their names in the IANA registry ("TLS Cipher Suites").
 //!
 //! Goes in: names, in order of preference. Comes out: the cryptographic provider of all TLS that ends here. Its key
-//! exchanges begin with X25519MLKEM768, which is safe from quantum computers and known to browsers since 2024.
+//! exchanges begin with X25519MLKEM768, which is safe from quantum computers; the client's order decides, and all that
+//! know it have it first.
 
 use crate::config::TlsVersion;
 use rustls::SupportedCipherSuite;

@@ -1,9 +1,9 @@
 //! Decoding: a deserializer and a kind become an object; errors carry the path of the field.
 
 use super::super::super::object::Object;
+use super::compact;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::api::networking::v1::Ingress;
 use lb_core::model::Kind;
 use serde::de::{DeserializeOwned, Deserializer};
 use std::sync::Arc;
@@ -52,14 +52,14 @@ pub fn object<'de, D: Deserializer<'de>>(
     unknown: &mut Vec<String>,
 ) -> Result<Object, Failure<D::Error>> {
     Ok(match kind {
-        Kind::Ingress => Object::Ingress(Arc::new(compact(typed(deserializer, unknown)?))),
-        Kind::IngressClass => Object::IngressClass(Arc::new(typed(deserializer, unknown)?)),
-        Kind::Service => Object::Service(Arc::new(typed(deserializer, unknown)?)),
-        Kind::EndpointSlice => Object::EndpointSlice(Arc::new(typed(deserializer, unknown)?)),
-        Kind::Endpoints => Object::Endpoints(Arc::new(typed(deserializer, unknown)?)),
-        Kind::Secret => Object::Secret(Arc::new(with_string_data(typed(deserializer, unknown)?))),
-        Kind::ConfigMap | Kind::File => Object::ConfigMap(Arc::new(typed(deserializer, unknown)?)),
-        Kind::Node => Object::Node(Arc::new(typed(deserializer, unknown)?)),
+        Kind::Ingress => Object::Ingress(Arc::new(compact::ingress(typed(deserializer, unknown)?))),
+        Kind::IngressClass => Object::IngressClass(Arc::new(compact::object(typed(deserializer, unknown)?))),
+        Kind::Service => Object::Service(Arc::new(compact::service(typed(deserializer, unknown)?))),
+        Kind::EndpointSlice => Object::EndpointSlice(Arc::new(compact::endpoint_slice(typed(deserializer, unknown)?))),
+        Kind::Endpoints => Object::Endpoints(Arc::new(compact::object(typed(deserializer, unknown)?))),
+        Kind::Secret => Object::Secret(Arc::new(with_string_data(compact::object(typed(deserializer, unknown)?)))),
+        Kind::ConfigMap | Kind::File => Object::ConfigMap(Arc::new(compact::object(typed(deserializer, unknown)?))),
+        Kind::Node => Object::Node(Arc::new(compact::object(typed(deserializer, unknown)?))),
     })
 }
 
@@ -119,15 +119,4 @@ fn with_string_data(mut secret: Secret) -> Secret {
         data.extend(text.into_iter().map(|(key, value)| (key, ByteString(value.into_bytes()))));
     }
     secret
-}
-
-/// Gives back what is left over of lists that grew while they were read: 700 bytes of an Ingress with one path. There may
-/// be ten thousand.
-fn compact(mut ingress: Ingress) -> Ingress {
-    let spec = ingress.spec.iter_mut();
-    for rules in spec.filter_map(|spec| spec.rules.as_mut()) {
-        rules.iter_mut().filter_map(|rule| rule.http.as_mut()).for_each(|http| http.paths.shrink_to_fit());
-        rules.shrink_to_fit();
-    }
-    ingress
 }

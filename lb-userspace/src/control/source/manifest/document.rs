@@ -20,6 +20,14 @@ impl Document<'_> {
         u32::try_from(self.lines_before.saturating_add(line)).unwrap_or(u32::MAX)
     }
 
+    /// API version and kind as the document's lines seem to name them: keys that begin a line with a plain value each.
+    /// A guess, good enough to choose what is tried first.
+    #[must_use]
+    pub fn named_kind(&self) -> Option<(&str, &str)> {
+        let value = |key: &str| self.text.lines().find_map(|line| line.strip_prefix(key)).map(str::trim);
+        Some((value("apiVersion:")?, value("kind:")?))
+    }
+
     /// Whether there is nothing but markers, comments and directives.
     #[must_use]
     pub fn is_blank(&self) -> bool {

@@ -108,3 +108,46 @@ fn string_data_wins() {
     let data = secret.data.as_ref().expect("data");
     assert_eq!((&data["x"].0[..], &data["y"].0[..]), (&b"a"[..], &b"b"[..]));
 }
+
+/// What both ways of reading say of a document: in one pass by its plain keys, and in two where a quoted key hides them.
+fn both(text: &str) -> [Manifest; 2] {
+    [text.to_owned(), text.replace("\nkind:", "\n\"kind\":")].map(|text| read(&"a.yaml".into(), text.as_bytes()))
+}
+
+#[test]
+fn one_pass_over_a_document_says_what_two_say() {
+    let check = |metadata: &str, rest: &str| {
+        let text = format!("apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {metadata}\n{rest}");
+        let [one, two] = both(&text);
+        assert_eq!(one, two, "{text}");
+    };
+    check("{name: a, namespace: b}", "spec: {rules: [{host: a.example}]}");
+    check("{name: a}", "spec: {rules: [{hosts: a.example}], unheard: 1}");
+    check("{name: a}", "spec: {rules: {}}");
+    check("{name: a}", "spec: [");
+    check("{name: a}", "kind: Service");
+    check("{name: a}", "apiVersion: v1");
+    check("{name: 1}", "");
+    check("{name: A_b}", "");
+    check("{name: a, namespace: ..}", "");
+    check("{}", "");
+    check("a", "");
+    check("{name: a}", "status: {loadBalancer: {ingress: [{ip: 192.0.2.1}]}}");
+}
+
+#[test]
+fn what_is_never_read_is_not_kept() {
+    let text = "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata:\n  name: a\n  annotations:\n    \
+                kubectl.kubernetes.io/last-applied-configuration: '{}'\n    example.com/kept: 'yes'\n  managedFields:\n  \
+                - manager: kubectl\nspec:\n  rules:\n  - host: a.example\n    http:\n      paths:\n      - path: /\n        \
+                pathType: Prefix\n        backend: {service: {name: a, port: {number: 80}}}\n";
+    for manifest in both(text) {
+        assert_eq!(manifest.problems, []);
+        let [(Object::Ingress(ingress), 1)] = manifest.entries.as_slice() else { panic!("{:?}", manifest.entries) };
+        let annotations: Vec<&String> = ingress.metadata.annotations.iter().flat_map(|map| map.keys()).collect();
+        assert_eq!((annotations.len(), ingress.metadata.managed_fields.is_none()), (1, true));
+        let rules = ingress.spec.as_ref().and_then(|spec| spec.rules.as_ref()).expect("it has rules");
+        let paths = rules[0].http.as_ref().map(|http| &http.paths).expect("it has paths");
+        assert_eq!((rules.capacity(), paths.capacity()), (1, 1));
+    }
+}
