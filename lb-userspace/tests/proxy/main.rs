@@ -2,6 +2,7 @@
 //!
 //! One binary, so that it links once; a file for each subject, and [`rig`] for what they share.
 
+mod annotations;
 mod balance;
 mod client_auth;
 mod drain;
