@@ -1,6 +1,8 @@
 //! Every limit of [`lb_userspace::config::Limits`] that bounds clients: each is reached and holds.
 
-use crate::rig::{Backend, Edge, Rig, chunked, dial, eventually, measures_memory, noise, ok, resident, routes, snapshot};
+use crate::rig::{
+    Backend, Edge, Rig, chunked, dial, eventually, measures_memory, noise, ok, resident, routes, snapshot,
+};
 use lb_core::Snapshot;
 use lb_core::model::Policy;
 use lb_userspace::config::Limits;
