@@ -19,3 +19,4 @@ mod paths;
 mod smuggling;
 mod steering;
 mod tls;
+mod websocket;

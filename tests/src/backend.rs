@@ -2,10 +2,12 @@
 //!
 //! Goes in: addresses, each with the identity it answers as. Comes out: an [`Echo`] in JSON for each request, except
 //! for these paths: `/status/503`, `/delay/100` (milliseconds, then the echo), `/bytes/1000000`, `/slow-body` (ten
-//! chunks, 100 ms apart), `/close` (the echo with `Connection: close`). One thread carries all addresses.
+//! chunks, 100 ms apart), `/close` (the echo with `Connection: close`). A request for a WebSocket gets one that echoes. One
+//! thread carries all addresses.
 
 use crate::echo::{Echo, Identity, fnv1a};
 use crate::netns::Namespace;
+use crate::websocket;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderValue, SERVER};
@@ -119,12 +121,16 @@ async fn accept(listener: tokio::net::TcpListener, identity: Arc<Identity>, requ
                 answer(request, &identity)
             });
             // An error means that the peer went away, which tests do on purpose.
-            let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            let builder = hyper::server::conn::http1::Builder::new();
+            let _ = builder.serve_connection(TokioIo::new(stream), service).with_upgrades().await;
         });
     }
 }
 
-async fn answer(request: Request<Incoming>, identity: &Identity) -> Result<Response<Content>, Infallible> {
+async fn answer(mut request: Request<Incoming>, identity: &Identity) -> Result<Response<Content>, Infallible> {
+    if websocket::is_asked(request.headers()) {
+        return Ok(websocket::accept(&mut request).map(|body| Content::Whole(Full::new(body))));
+    }
     let (head, body) = request.into_parts();
     let Ok(body) = body.collect().await.map(http_body_util::Collected::to_bytes) else {
         return Ok(plain(StatusCode::BAD_REQUEST, Bytes::from_static(b"the request body broke off\n")));

@@ -328,7 +328,11 @@ fn is_timeout(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)
 }
 
-fn config() -> Result<ClientConfig> {
+/// How clients do TLS: any certificate is good, and tests compare what came.
+///
+/// # Errors
+/// When the library has no protocol version that it holds safe.
+pub fn config() -> Result<ClientConfig> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let verifier = Arc::new(AnyCertificate(provider.signature_verification_algorithms));
     Ok(ClientConfig::builder_with_provider(provider)

@@ -17,3 +17,4 @@ pub mod manifest;
 pub mod netns;
 pub mod scratch;
 pub mod site;
+pub mod websocket;
