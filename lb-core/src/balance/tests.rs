@@ -67,7 +67,8 @@ impl Stage {
 
     fn eject(&self, index: usize) {
         let report = |_| self.state.report(index, Outcome::Failed, self.now_ms);
-        assert_eq!((0..ejection::FAILURES_MAX).map(report).last(), Some(true), "{index} is ejected");
+        let ejected: Vec<bool> = (0..ejection::FAILURES_MAX).map(report).collect();
+        assert_eq!(ejected.last(), Some(&true), "{index} is ejected");
     }
 
     fn assert_idle(&self) {
@@ -308,6 +309,17 @@ fn state_stays_with_what_stays() {
     assert_eq!(stage.state.endpoints().iter().map(|e| e.is_ejected(0)).collect::<Vec<_>>(), [true, false, false]);
     assert_eq!(stage.state.endpoints()[2].view(0).in_work, 1, "it is the third now");
     before.leave(index);
+    stage.assert_idle();
+}
+
+#[test]
+fn a_place_that_outlives_its_snapshot_is_counted_until_it_is_dropped() {
+    let mut stage = Stage::new(&Balance::RoundRobin, 2);
+    let index = stage.choose().expect("open");
+    let place = stage.state.occupied(index).expect("it is there");
+    stage.replaced_by([u8::try_from(index).expect("small"), 9]);
+    assert_eq!((stage.state.in_work(), stage.state.endpoints()[0].view(0).in_work), (1, 1));
+    drop(place);
     stage.assert_idle();
 }
 

@@ -58,7 +58,7 @@ pub async fn reach(
     }
     loop {
         let (seat, fresh) = tries.next(&conn.worker, forward)?;
-        record.endpoint = Some(seat.endpoint);
+        record.endpoint = Some(seat.endpoint());
         match link::open(conn, forward, &seat, fresh).await {
             Ok(link) => return Ok((link, seat)),
             Err(unreachable) => tries.unreachable(seat, &unreachable),

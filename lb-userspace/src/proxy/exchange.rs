@@ -271,6 +271,7 @@ async fn pass(conn: &mut Connection, scratch: &mut Scratch, forward: Forward, re
     }
     let mut tries = Tries::default();
     loop {
+        scratch.up.replay();
         let (mut link, mut seat) = match reach(conn, &forward, &mut tries, record).await {
             Ok(reached) => reached,
             Err(own) => return give_up(conn, scratch, &forward, own, record).await,
@@ -285,14 +286,8 @@ async fn pass(conn: &mut Connection, scratch: &mut Scratch, forward: Forward, re
             Conversation::Switched => {
                 return Box::pin(tunnel::serve(conn, scratch, (forward, seat.occupied()), link.stream, record)).await;
             }
-            Conversation::Stale => {
-                scratch.up.replay();
-                tries.again(seat);
-            }
-            Conversation::Lost => {
-                scratch.up.replay();
-                tries.lost(seat);
-            }
+            Conversation::Stale => tries.again(seat),
+            Conversation::Lost => tries.lost(seat),
             Conversation::Failed(failure) => {
                 seat.failed(&failure);
                 return fail(conn, scratch, &forward, &failure, record).await;

@@ -32,7 +32,7 @@ pub struct Link {
 /// # Errors
 /// [`Unreachable`], when there is none within the limit for connecting.
 pub async fn open(conn: &Connection, forward: &Forward, seat: &Seat, fresh: bool) -> Result<Link, Unreachable> {
-    let endpoint = seat.endpoint;
+    let endpoint = seat.endpoint();
     let key = key(conn, forward, endpoint)?;
     if let Some(head) = &forward.h2_head {
         let (slot, reused) = Box::pin(slot(conn, forward, seat, key.as_ref())).await?;
@@ -76,7 +76,7 @@ async fn slot(
     seat: &Seat,
     key: Option<&Key>,
 ) -> Result<(Slot, bool), Unreachable> {
-    let endpoint = seat.endpoint;
+    let endpoint = seat.endpoint();
     let (shared, counters) = (&conn.worker.shared, &conn.worker.counters);
     let Some(key) = key else {
         let _waiting = seat.wait().ok_or(Unreachable::Crowded)?;

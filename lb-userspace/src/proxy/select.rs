@@ -21,22 +21,20 @@ pub const CLOSED: &str = "the endpoint closed the connection without a whole res
 /// How often a request is sent again to endpoints that did not look at it: by then they mean it.
 const REPEATS_MAX: u8 = 3;
 
-/// The tries of one request.
+/// The tries of one request. It is part of the waiting task, so what few requests need is in boxes.
 #[derive(Debug, Default)]
 pub struct Tries {
     tried: Tried,
-    again: Option<Seat>,
+    again: Option<Box<Seat>>,
     repeats: u8,
     failures: u8,
     /// What the client gets when there is no further try.
-    last: Option<Own>,
+    last: Option<Box<Own>>,
 }
 
 /// A request in work at an endpoint, from the choice to the end of the response. Dropped, it tells balancing how it went.
 #[derive(Debug)]
 pub struct Seat {
-    /// Where it is.
-    pub endpoint: SocketAddr,
     worker: Rc<Worker>,
     serving: Rc<Serving>,
     service: ServiceId,
@@ -57,9 +55,9 @@ impl Tries {
     /// The answer that the client gets instead.
     pub fn next(&mut self, worker: &Rc<Worker>, forward: &Forward) -> Result<(Seat, bool), Own> {
         if let Some(seat) = self.again.take() {
-            return Ok((seat, true));
+            return Ok((*seat, true));
         }
-        let Some((service, state)) = forward.published.service(forward.service) else {
+        let Some((_, state)) = forward.published.service(forward.service) else {
             return Err(Own::error(503, "unavailable", "the service is not known"));
         };
         let policy = &forward.policy;
@@ -76,7 +74,6 @@ impl Tries {
         };
         let index = balance::choose(state, &ask).map_err(|refused| self.give_up(worker, refused))?;
         let seat = Seat {
-            endpoint: service.endpoints.get(index).expect("state and service have the same endpoints").address,
             worker: worker.clone(),
             serving: forward.published.clone(),
             service: forward.service,
@@ -102,11 +99,11 @@ impl Tries {
     pub fn again(&mut self, seat: Seat) {
         if self.repeats == REPEATS_MAX {
             self.failures = u8::MAX;
-            self.last = Some(closed());
+            self.last = Some(Box::new(closed()));
             return;
         }
         self.repeats += 1;
-        self.again = Some(seat);
+        self.again = Some(Box::new(seat));
     }
 
     /// The endpoint took no connection. A crowded one has not failed, and the next one is not a retry.
@@ -114,7 +111,7 @@ impl Tries {
         let own = match why {
             Unreachable::Crowded => return,
             Unreachable::Failed(error) | Unreachable::Disagreed(error) => {
-                tracing::debug!(endpoint = %seat.endpoint, %error, "endpoint takes no connection");
+                tracing::debug!(endpoint = %seat.endpoint(), %error, "endpoint takes no connection");
                 Own::error(502, "connect-failed", "no endpoint of the service accepts connections")
             }
             Unreachable::Slow => {
@@ -133,13 +130,13 @@ impl Tries {
 
     fn failed(&mut self, own: Own) {
         self.failures = self.failures.saturating_add(1);
-        self.last = Some(own);
+        self.last = Some(Box::new(own));
     }
 
     /// The answer: what went wrong last, or why nothing was tried.
     fn give_up(&mut self, worker: &Worker, refused: Refused) -> Own {
         if let Some(own) = self.last.take() {
-            return own;
+            return *own;
         }
         match refused {
             Refused::Empty => Own::error(503, "no-endpoint", "no endpoint of the service is ready"),
@@ -152,6 +149,12 @@ impl Tries {
 }
 
 impl Seat {
+    /// Where it is. It is looked up, not kept: each waiting request would be 32 bytes larger.
+    pub fn endpoint(&self) -> SocketAddr {
+        let service = self.serving.service(self.service).and_then(|(service, _)| service.endpoints.get(self.index));
+        service.expect("a seat is at an endpoint of its Snapshot").address
+    }
+
     /// Counts the request as waiting for a connection; `None` when too many are.
     pub fn wait(&self) -> Option<Waiting<'_>> {
         let (_, state) = self.serving.service(self.service)?;
@@ -207,7 +210,7 @@ impl Drop for Seat {
         let Some(outcome) = self.outcome else { return };
         if state.report(self.index, outcome, self.worker.clock.now_ms()) {
             self.worker.counters.ejections.add(1);
-            tracing::info!(endpoint = %self.endpoint, service = %service.key, "endpoint ejected: it failed several times in a row");
+            tracing::info!(endpoint = %self.endpoint(), service = %service.key, "endpoint ejected: it failed several times in a row");
         }
     }
 }

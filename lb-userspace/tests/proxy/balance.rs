@@ -328,8 +328,7 @@ fn beyond_the_circuit_limit_the_answer_is_503() {
 fn few_wait_for_a_connection_and_the_rest_go_elsewhere_or_are_refused() {
     let deaf = Deaf::new();
     let policy = Policy { connect_ms_max: 5_000, ..Policy::default() };
-    let mut limits = Limits::default();
-    limits.endpoint_pending_max = 1;
+    let limits = Limits { endpoint_pending_max: 1, ..Limits::default() };
     let rig = Rig::with(limits, ruled(&[deaf.address], &policy));
     let mut waiting = rig.connect();
     waiting.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
