@@ -7,6 +7,7 @@ mod churn;
 mod cli;
 mod conformance;
 mod directory;
+mod edge;
 mod endpoints;
 mod examples;
 mod frames;
