@@ -238,7 +238,7 @@ fn forward(
     request: &Request<'_, '_>,
     asked: Asked,
 ) -> Forward {
-    let http1 = route.upstream.protocol == Protocol::Http1;
+    let http1 = upstream.protocol == Protocol::Http1;
     Forward {
         published,
         service,

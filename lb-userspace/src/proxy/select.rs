@@ -113,9 +113,15 @@ impl Tries {
     pub fn unreachable(&mut self, mut seat: Seat, why: &Unreachable) {
         let own = match why {
             Unreachable::Crowded => return,
-            Unreachable::Failed(error) | Unreachable::Disagreed(error) => {
-                tracing::debug!(endpoint = %seat.endpoint, %error, "endpoint takes no connection");
+            Unreachable::Failed(error) => {
+                let (endpoint, service) = (seat.endpoint, seat.service_name());
+                tracing::debug!(%endpoint, service, %error, "endpoint takes no connection");
                 Own::error(502, "connect-failed", "no endpoint of the service accepts connections")
+            }
+            Unreachable::Disagreed(error) => {
+                let (endpoint, service) = (seat.endpoint, seat.service_name());
+                tracing::debug!(%endpoint, service, %error, "no agreement with the endpoint on TLS or what is spoken in it");
+                Own::error(502, "tls-failed", "no endpoint of the service agrees with us on TLS")
             }
             Unreachable::Slow => {
                 Own::error(504, "connect-timeout", "the endpoint did not accept the connection in time")
@@ -152,6 +158,11 @@ impl Tries {
 }
 
 impl Seat {
+    /// For people.
+    fn service_name(&self) -> String {
+        self.serving.service(self.service).map(|(service, _)| service.key.to_string()).unwrap_or_default()
+    }
+
     /// Counts the request as waiting for a connection; `None` when too many are.
     pub fn wait(&self) -> Option<Waiting<'_>> {
         let (_, state) = self.serving.service(self.service)?;
