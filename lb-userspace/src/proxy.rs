@@ -25,6 +25,7 @@ mod hsts;
 mod identity;
 mod link;
 mod listener;
+mod plan;
 mod proxy_protocol;
 mod record;
 mod relay;

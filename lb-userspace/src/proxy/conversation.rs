@@ -6,12 +6,13 @@
 use super::body::Length;
 use super::client::Client;
 use super::connection::Connection;
-use super::exchange::{After, Forward};
+use super::exchange::After;
 use super::flow::{Flow, Framing, Scratch};
 use super::head::response::{self, Response};
 use super::head::upgrade::Wanted;
 use super::head::{self, Bad, Version};
 use super::link::{self, Link};
+use super::plan::Forward;
 use super::record::Record;
 use super::relay::{Failure, Head, Relay, Times};
 use super::respond::{self, Asked, Own, Passed};

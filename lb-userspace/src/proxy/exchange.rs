@@ -1,33 +1,21 @@
-//! One request: route, filters, balance, endpoint, response. The order of decisions is the order of this file.
+//! One request, from its head to the end of its response: what was planned ([`mod@super::plan`]) is carried out.
 //!
 //! Goes in: a connection whose input begins with a whole head. Comes out: what becomes of the connection ([`After`]).
 //! Does not read the client's head from the wire, and knows no framing: that is `head`, `body` and `flow`.
 
-use super::admission::admit;
 use super::body::{BadBody, Length};
 use super::connection::Connection;
 use super::conversation::{Conversation, converse, reach};
 use super::flow::{Framing, Scratch, poll_send_all};
-use super::forwarded::{self, Told};
-use super::grpc;
-use super::head::request::{self, Request};
-use super::head::upgrade::Wanted;
-use super::head::{self, Bad, Version};
+use super::head::{self, Bad, Version, request};
+use super::plan::{Forward, Plan, plan};
 use super::record::Record;
 use super::relay::Failure;
 use super::respond::{self, Asked, Own};
 use super::select::{self, Tries};
 use super::tunnel;
-use super::worker::Serving;
 use http::request::Parts;
-use lb_core::filter::{self, Verdict};
-use lb_core::model::route::Target;
-use lb_core::model::upstream::Protocol;
-use lb_core::model::{Policy, Route, ServiceId, Upstream, host};
-use lb_core::route::{Match, path};
 use std::future::poll_fn;
-use std::rc::Rc;
-use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
@@ -45,43 +33,6 @@ pub enum After {
     Linger,
     /// It is reset: the client must not take what it has for a whole response.
     Reset,
-}
-
-/// What is to be done with a request.
-enum Plan {
-    Forward(Forward),
-    Answer(Own, Asked, Length),
-    Refuse(Bad),
-}
-
-/// A request on its way to a service.
-pub struct Forward {
-    /// What served when it was routed.
-    pub published: Rc<Serving>,
-    /// Where it goes.
-    pub service: ServiceId,
-    /// How endpoints are spoken to.
-    pub upstream: Arc<Upstream>,
-    /// Host in normal form, where TLS to endpoints needs it; empty otherwise.
-    pub host: String,
-    /// Limits of its route.
-    pub policy: Arc<Policy>,
-    /// When it must be over, milliseconds of the worker's clock.
-    pub until_ms: u64,
-    /// What it means for the response.
-    pub asked: Asked,
-    /// Delimitation of its body.
-    pub length: Length,
-    /// Its head for an endpoint that speaks HTTP/2; for HTTP/1.1 it waits in `scratch.up`.
-    pub h2_head: Option<Box<http::Request<()>>>,
-    /// What of it is hashed, where its route balances so.
-    pub key: u64,
-    /// It may be sent twice.
-    pub idempotent: bool,
-    /// What a 101 must say; `None`: no upgrade was asked of the endpoint.
-    pub upgrade: Option<Box<Wanted>>,
-    /// The client waits for 100.
-    pub expects_continue: bool,
 }
 
 /// Serves the request whose head is the first `head_bytes` of the input.
@@ -148,112 +99,6 @@ pub async fn refuse(conn: &mut Connection, bad: Bad, started: Instant) -> After 
     let mut record = Record::new(&conn.worker, started);
     record.bytes_received = conn.input.filled().len() as u64;
     carry_out(conn, Plan::Refuse(bad), scratch, record).await
-}
-
-/// Decides; for a request that goes on, writes its head for the endpoint.
-fn plan(conn: &Connection, request: &Request<'_, '_>, scratch: &mut Scratch, record: &mut Record) -> Plan {
-    let worker = &conn.worker;
-    let id = worker.request_id();
-    let id = forwarded::request_id(request).unwrap_or_else(|| id.as_str());
-    let host = host::normalize(request.authority);
-    record.asked(request, &host, id);
-    let published = worker.serving();
-    let certificate = published.snapshot.certificates.find(&host).is_some();
-    let asked = Asked {
-        version: request.version,
-        head: request.method == "HEAD",
-        grpc: request.is_grpc(),
-        keep_alive: request.keep_alive && conn.may_go_on(),
-        hsts: worker.hsts.filter(|_| conn.facts.tls.is_some() && certificate),
-    };
-    let path = match path::normalize(request.target.split('?').next().unwrap_or_default()) {
-        Ok(path) => path,
-        Err(bad) => return Plan::Refuse(bad.into()),
-    };
-    let answer = |own| Plan::Answer(own, asked, request.length);
-    let admission = match admit(&conn.facts, &published.snapshot, &host, request.version == Version::Http2) {
-        Ok(admission) => admission,
-        Err(own) => return answer(own),
-    };
-    let route = match published.snapshot.routes.find(&host, &path) {
-        Match::Rule(_, route) | Match::Default(_, route) => route,
-        Match::NoPath(_) => return answer(Own::error(404, "no-route", "no rule of this host covers this path")),
-        Match::NoHost => return answer(Own::error(404, "no-route", "no rule names this host")),
-    };
-    record.routed(route);
-    let mut view = filter::Request {
-        client: conn.facts.peer.ip().to_canonical(),
-        secure: conn.facts.secure,
-        certificate,
-        host: &host,
-        path: &path,
-        received_target: &request.target,
-        target: (&*request.target).into(),
-    };
-    if let Verdict::Answer(own) = filter::run(route, &mut view) {
-        return answer(Own::filter(own));
-    }
-    let service = match &route.target {
-        Target::Service(service) => *service,
-        Target::Unavailable(reason) => return answer(Own::error(503, "unavailable", reason)),
-    };
-    if let (Length::Sized(size), Some(most)) = (request.length, route.policy.body_bytes_max)
-        && size > most
-    {
-        return answer(Own::too_large());
-    }
-    let identity = match admission.lines() {
-        Ok(identity) => identity,
-        Err(own) => return answer(own),
-    };
-    let told = Told { facts: &conn.facts, identity, request_id: id };
-    let upstream = route.upstream_for(conn.facts.secure);
-    let h2_head = match upstream.protocol {
-        Protocol::Http1 => {
-            forwarded::write_head(scratch.up.out.bytes(), request, &view.target, told);
-            None
-        }
-        Protocol::Http2 => {
-            let secure = upstream.tls.is_some();
-            match forwarded::h2_head(request, &view.target, told, secure) {
-                Some(head) => Some(Box::new(head)),
-                None => return Plan::Refuse(Bad::Target),
-            }
-        }
-    };
-    let grpc_ms = if asked.grpc { grpc::timeout_ms(request.fields) } else { None };
-    let total_ms = grpc_ms.unwrap_or(u64::MAX).min(route.policy.total_ms_max.into());
-    let until_ms = worker.clock.now_ms().saturating_add(total_ms);
-    let key = select::key(&route.policy.balance, request, &host, conn.facts.peer.ip());
-    let host = upstream.tls.as_ref().map_or_else(String::new, |_| host.to_string());
-    let plain = forward(published.clone(), service, route, upstream, request, asked);
-    Plan::Forward(Forward { h2_head, until_ms, host, key, ..plain })
-}
-
-fn forward(
-    published: Rc<Serving>,
-    service: ServiceId,
-    route: &Route,
-    upstream: &Arc<Upstream>,
-    request: &Request<'_, '_>,
-    asked: Asked,
-) -> Forward {
-    let http1 = route.upstream.protocol == Protocol::Http1;
-    Forward {
-        published,
-        service,
-        upstream: upstream.clone(),
-        host: String::new(),
-        policy: route.policy.clone(),
-        until_ms: u64::MAX,
-        asked,
-        length: request.length,
-        h2_head: None,
-        key: 0,
-        idempotent: request::is_idempotent(request.method),
-        upgrade: request.upgrade.filter(|_| http1).map(|upgrade| Box::new(upgrade.wanted())),
-        expects_continue: request.expects_continue,
-    }
 }
 
 /// Sends the request to an endpoint and its response to the client.

@@ -3,8 +3,8 @@
 //! Goes in: a request that was routed ([`Forward`]), and how its tries went. Comes out: a [`Seat`] at an endpoint for each
 //! try, or the answer when there is none. The choice itself is [`lb_core::balance`]; connections are not made here.
 
-use super::exchange::Forward;
 use super::head::request::Request;
+use super::plan::Forward;
 use super::relay::Failure;
 use super::respond::Own;
 use super::upstream::Unreachable;
@@ -110,9 +110,15 @@ impl Tries {
     pub fn unreachable(&mut self, mut seat: Seat, why: &Unreachable) {
         let own = match why {
             Unreachable::Crowded => return,
-            Unreachable::Failed(error) | Unreachable::Disagreed(error) => {
-                tracing::debug!(endpoint = %seat.endpoint(), %error, "endpoint takes no connection");
+            Unreachable::Failed(error) => {
+                let (endpoint, service) = (seat.endpoint(), seat.service_name());
+                tracing::debug!(%endpoint, service, %error, "endpoint takes no connection");
                 Own::error(502, "connect-failed", "no endpoint of the service accepts connections")
+            }
+            Unreachable::Disagreed(error) => {
+                let (endpoint, service) = (seat.endpoint(), seat.service_name());
+                tracing::debug!(%endpoint, service, %error, "no agreement with the endpoint on TLS or what is spoken in it");
+                Own::error(502, "tls-failed", "no endpoint of the service agrees with us on TLS")
             }
             Unreachable::Slow => {
                 Own::error(504, "connect-timeout", "the endpoint did not accept the connection in time")
@@ -153,6 +159,11 @@ impl Seat {
     pub fn endpoint(&self) -> SocketAddr {
         let service = self.serving.service(self.service).and_then(|(service, _)| service.endpoints.get(self.index));
         service.expect("a seat is at an endpoint of its Snapshot").address
+    }
+
+    /// For people.
+    fn service_name(&self) -> String {
+        self.serving.service(self.service).map(|(service, _)| service.key.to_string()).unwrap_or_default()
     }
 
     /// Counts the request as waiting for a connection; `None` when too many are.

@@ -136,6 +136,7 @@ fn an_endpoint_is_believed_by_authority_and_name_only_where_that_is_asked() {
         let rig = rig(endpoint(certificate, None).0, with_tls(tls.clone()));
         let response = rig.ask(b"GET / HTTP/1.1\r\nHost: backend.test\r\n\r\n");
         assert_eq!(response.status, want, "{tls:?}: {}", response.text());
+        assert_eq!(response.text().contains("agrees with us on TLS"), want == 502, "{}", response.text());
     };
     let verified = |authority: &Authority| UpstreamTls { authorities: authority.trusted(), ..UpstreamTls::default() };
     check(good.sign("backend.test", false), verified(&good), 200);
