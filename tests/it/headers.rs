@@ -109,8 +109,10 @@ fn bodies_pass_whole_in_both_directions() {
     let stage = Stage::new();
     let body = pattern(3_000_000);
     let mut connection = Connection::plain(&stage.site.lab.client, HTTP).expect("connect");
-    let echo = connection.request("POST", "site.test", "/", &[], &body).expect("POST").echo();
-    assert_eq!((echo.body_bytes, echo.body_fnv1a), (body.len(), fnv1a(&body)), "with Content-Length");
+    // Requests may have a mebibyte where no annotation says otherwise; responses are not bounded.
+    let sent = &body[..1_000_000];
+    let echo = connection.request("POST", "site.test", "/", &[], sent).expect("POST").echo();
+    assert_eq!((echo.body_bytes, echo.body_fnv1a), (sent.len(), fnv1a(sent)), "with Content-Length");
 
     connection
         .send(b"PUT / HTTP/1.1\r\nHost: site.test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6;x=y\r\n world\r\n0\r\n\r\n")
