@@ -45,9 +45,8 @@ impl Stage {
         let (lab, manifests, files) = (Lab::new(), Scratch::new(), Scratch::new());
         let authority = base64(client_certificate(&files).as_bytes());
         let tls = |host: &str| format!("spec:\n  tls: [{{hosts: [{host}], secretName: {}}}]\n", host.replace('.', "-"));
-        let host = |name: &str, host: &str| {
-            ingress(name, host, &[("Prefix", "/", "site", 80)]).replace("spec:\n", &tls(host))
-        };
+        let host =
+            |name: &str, host: &str| ingress(name, host, &[("Prefix", "/", "site", 80)]).replace("spec:\n", &tls(host));
         let ask = "namespace: default, annotations: {nginx.ingress.kubernetes.io/auth-tls-secret: default/ca}}";
         manifests.write("must.yaml", host("must", "must.test").replace("namespace: default}", ask));
         manifests.write("free.yaml", host("free", "free.test"));
