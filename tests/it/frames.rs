@@ -105,7 +105,7 @@ fn works(wire: &mut Wire) -> Result<()> {
     wire.send(&[frame(kind::PING, 0, 0, b"afterall"), get(AFTER)].concat())?;
     let (mut ping, mut answer) = (false, false);
     while !(ping && answer) {
-        let frame = wire.next()?.context("the connection was closed")?;
+        let frame = wire.frame()?.context("the connection was closed")?;
         ensure!(frame.kind != kind::GOAWAY, "{frame:?}");
         ping |= frame.kind == kind::PING && frame.flags & flag::ACK != 0 && frame.payload == b"afterall";
         answer |= frame.stream == AFTER && frame.field(":status") == Some("200");

@@ -170,7 +170,7 @@ impl Wire {
     ///
     /// # Errors
     /// When nothing comes, or something that is no frame.
-    pub fn next(&mut self) -> Result<Option<Frame>> {
+    pub fn frame(&mut self) -> Result<Option<Frame>> {
         let Some(head) = self.take(HEAD_BYTES)? else { return Ok(None) };
         let Some(payload) = self.take(payload_length(&head))? else { return Ok(None) };
         self.read(&head, payload).map(Some)
@@ -190,7 +190,7 @@ impl Wire {
     pub fn until(&mut self, mut wanted: impl FnMut(&Frame) -> bool) -> Result<Frame> {
         let mut passed = Vec::new();
         loop {
-            let next = self.next().with_context(|| format!("after {passed:?}"))?;
+            let next = self.frame().with_context(|| format!("after {passed:?}"))?;
             let frame = next.with_context(|| format!("the connection was closed after {passed:?}"))?;
             if wanted(&frame) {
                 return Ok(frame);
@@ -205,7 +205,7 @@ impl Wire {
     /// When it is not, in time.
     pub fn until_closed(&mut self) -> Result<()> {
         let deadline = Instant::now() + READ_MAX;
-        while self.next()?.is_some() {
+        while self.frame()?.is_some() {
             ensure!(Instant::now() < deadline, "the connection stays open");
         }
         Ok(())

@@ -171,7 +171,7 @@ fn pieces(kind: u8, end: u8, payload: &[u8]) -> Vec<u8> {
 fn outcome(wire: &mut Wire) -> Result<Outcome> {
     let mut answer = None;
     loop {
-        let Some(frame) = wire.next().with_context(|| format!("after the head {answer:?}"))? else {
+        let Some(frame) = wire.frame().with_context(|| format!("after the head {answer:?}"))? else {
             return Ok(Outcome::Reset);
         };
         if matches!(frame.kind, kind::RST_STREAM | kind::GOAWAY) && frame.code() != Some(0) {
