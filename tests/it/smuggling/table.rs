@@ -232,8 +232,11 @@ fn bytes(text: &str) -> Result<Vec<u8>, String> {
     Ok(out)
 }
 
+/// What is repeated, and how often; or why that cannot be read.
+type Repeated<'t> = Result<(&'t str, usize), String>;
+
 /// `{WHAT*COUNT}` at the start of a text, and what follows it.
-fn repetition(text: &str) -> Option<(Result<(&str, usize), String>, &str)> {
+fn repetition(text: &str) -> Option<(Repeated<'_>, &str)> {
     let (inside, after) = text.strip_prefix('{')?.split_once('}')?;
     let (what, count) = inside.rsplit_once('*')?;
     let count = count.parse().map_err(|_| format!("not a number: {inside}"));
