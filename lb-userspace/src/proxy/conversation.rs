@@ -192,7 +192,7 @@ async fn switch(relay: &mut Relay<'_>, head: &Head, record: &mut Record) -> Conv
     }
     match write_switch(relay, head) {
         Ok(()) => {
-            record.status = 101;
+            record.status = if relay.client.stream().is_some() { 200 } else { 101 };
             Conversation::Switched
         }
         Err(bad) => Conversation::Failed(Failure::UpstreamHead(bad)),
@@ -205,7 +205,11 @@ fn write_switch(relay: &mut Relay<'_>, head: &Head) -> Result<(), Bad> {
     let mut fields = head::no_fields();
     let Scratch { down, reply, .. } = &mut *relay.scratch;
     let response = response::parse(reply.filled().get(..*bytes).unwrap_or_default(), &mut fields, false)?;
-    respond::write_switch(down.out.bytes(), &response);
+    match relay.client.stream() {
+        // A client that is gone is noticed with the next byte.
+        Some(stream) => drop(stream.respond(respond::h2_switch(&response), false)),
+        None => respond::write_switch(down.out.bytes(), &response),
+    }
     relay.consume_head(*bytes);
     Ok(())
 }
@@ -230,6 +234,7 @@ fn pass_head(
             }
             Ok(Reply::Interim)
         }
+        200..300 if asked.connect => Err(Bad::Switch),
         status => {
             record.status = status;
             let passed = match client.stream() {

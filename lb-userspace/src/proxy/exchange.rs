@@ -7,7 +7,8 @@ use super::body::{BadBody, Length};
 use super::connection::Connection;
 use super::conversation::{Conversation, converse, reach};
 use super::flow::{Framing, Scratch, poll_send_all};
-use super::head::{self, Bad, Version, request};
+use super::head::request::{self, Follows};
+use super::head::{self, Bad, Version};
 use super::plan::{Forward, Plan, plan};
 use super::record::Record;
 use super::relay::Failure;
@@ -46,13 +47,13 @@ pub async fn run(conn: &mut Connection, head_bytes: usize, started: Instant) -> 
     carry_out(conn, plan, scratch, record).await
 }
 
-/// Serves the request of a stream of HTTP/2; `ends`: no content follows the head.
-pub async fn run_stream(conn: &mut Connection, head: Parts, ends: bool, started: Instant) -> After {
+/// Serves the request of a stream of HTTP/2.
+pub async fn run_stream(conn: &mut Connection, head: Parts, follows: Follows, started: Instant) -> After {
     let mut scratch = conn.worker.buffers.scratch();
     let mut record = Record::new(&conn.worker, started);
-    let plan = read_h2(conn, &head, ends, &mut scratch, &mut record);
+    let plan = read_h2(conn, &head, follows, &mut scratch, &mut record);
     drop(head);
-    if !ends {
+    if follows != Follows::Nothing {
         conn.worker.buffers.lend(&mut conn.input);
     }
     carry_out(conn, plan, scratch, record).await
@@ -69,9 +70,9 @@ fn read(conn: &Connection, head_bytes: usize, scratch: &mut Scratch, record: &mu
     }
 }
 
-fn read_h2(conn: &Connection, head: &Parts, ends: bool, scratch: &mut Scratch, record: &mut Record) -> Plan {
+fn read_h2(conn: &Connection, head: &Parts, follows: Follows, scratch: &mut Scratch, record: &mut Record) -> Plan {
     let mut fields = head::no_fields();
-    match request::of_h2(head, ends, &mut fields, &conn.worker.limits) {
+    match request::of_h2(head, follows, &mut fields, &conn.worker.limits) {
         Ok(request) => plan(conn, &request, scratch, record),
         Err(bad) => Plan::Refuse(bad),
     }
@@ -195,7 +196,8 @@ async fn give_up(
 async fn refused(conn: &mut Connection, scratch: &mut Scratch, bad: &Bad, record: &mut Record) -> After {
     conn.worker.counters.requests_malformed.add(1);
     let own = Own::error(bad.status(), "malformed", &bad.to_string());
-    let asked = Asked { version: Version::Http11, head: false, grpc: false, keep_alive: false, hsts: None };
+    let asked =
+        Asked { version: Version::Http11, head: false, grpc: false, connect: false, keep_alive: false, hsts: None };
     answer(conn, scratch, &own, asked, record).await
 }
 

@@ -93,7 +93,7 @@ pub fn plan(conn: &Connection, request: &Request<'_, '_>, scratch: &mut Scratch,
     if let Verdict::Answer(own) = filter::run(route, &mut view) {
         return answer(Own::filter(own));
     }
-    let accepted = service(route, request).and_then(|service| Ok((service, admission.lines()?)));
+    let accepted = service(conn, route, request).and_then(|service| Ok((service, admission.lines()?)));
     let (service, identity) = match accepted {
         Ok(accepted) => accepted,
         Err(own) => return answer(own),
@@ -125,6 +125,7 @@ fn asked(conn: &Connection, request: &Request<'_, '_>, certificate: bool) -> Ask
         version: request.version,
         head: request.method == "HEAD",
         grpc: request.is_grpc(),
+        connect: request.connect,
         keep_alive: request.keep_alive && conn.may_go_on(),
         hsts: conn.worker.hsts.filter(|_| conn.facts.tls.is_some() && certificate),
     }
@@ -147,11 +148,14 @@ fn find<'a>(
 }
 
 /// The service that takes the request, if it takes one of this size.
-fn service(route: &Route, request: &Request<'_, '_>) -> Result<ServiceId, Own> {
+fn service(conn: &Connection, route: &Route, request: &Request<'_, '_>) -> Result<ServiceId, Own> {
     let service = match &route.target {
         Target::Service(service) => *service,
         Target::Unavailable(reason) => return Err(Own::error(503, "unavailable", reason)),
     };
+    if request.connect && wanted(request, route.upstream_for(conn.facts.secure)).is_none() {
+        return Err(Own::error(501, "no-websocket", "no WebSocket can be opened to what this endpoint speaks"));
+    }
     match (request.length, route.policy.body_bytes_max) {
         (Length::Sized(size), Some(most)) if size > most => Err(Own::too_large()),
         _ => Ok(service),

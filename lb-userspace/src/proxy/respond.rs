@@ -25,6 +25,8 @@ pub struct Asked {
     pub head: bool,
     /// It is a gRPC call: our own answers must be such.
     pub grpc: bool,
+    /// An extended CONNECT: any success would tell the client that its WebSocket is open.
+    pub connect: bool,
     /// The client and we want another request on the connection.
     pub keep_alive: bool,
     /// `Strict-Transport-Security`, where it came over TLS to a host with a certificate.
@@ -115,6 +117,15 @@ pub fn write_switch(out: &mut Vec<u8>, response: &Response<'_, '_>) {
 pub fn h2_interim(response: &Response<'_, '_>) -> http::Response<()> {
     let mut head = h2_status(response.status);
     write_passing(head.headers_mut(), response);
+    head
+}
+
+/// The answer to an extended CONNECT whose WebSocket the endpoint agreed to (RFC 8441 section 5).
+pub fn h2_switch(response: &Response<'_, '_>) -> http::Response<()> {
+    let mut head = h2_status(200);
+    write_passing(head.headers_mut(), response);
+    // It proves the key, which the client did not make.
+    head.headers_mut().remove(http::header::SEC_WEBSOCKET_ACCEPT);
     head
 }
 

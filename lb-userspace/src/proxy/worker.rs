@@ -214,6 +214,11 @@ impl Worker {
         self.random.borrow_mut().u64(..)
     }
 
+    /// Random bytes, for what nobody must guess but whose guessing harms nobody.
+    pub fn random_bytes(&self) -> [u8; 16] {
+        (u128::from(self.random()) << 64 | u128::from(self.random())).to_ne_bytes()
+    }
+
     fn each_tick(&self, ticks: &mut u64) {
         *ticks += 1;
         if !ticks.is_multiple_of(SWEEP_TICKS) {

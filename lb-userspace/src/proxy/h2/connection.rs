@@ -11,6 +11,8 @@ use crate::proxy::clock::Deadline;
 use crate::proxy::connection::Connection;
 use crate::proxy::exchange::{self, After};
 use crate::proxy::facts::Facts;
+use crate::proxy::head::request::Follows;
+use crate::proxy::head::upgrade;
 use crate::proxy::worker::Worker;
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -178,14 +180,18 @@ impl Session {
         self.requests += 1;
         let (mut head, receive) = request.into_parts();
         join_cookies(&mut head.headers);
-        let ends = receive.is_end_stream();
-        let stream = ServerStream::new(respond, (!ends).then_some(receive));
+        let follows = match receive.is_end_stream() {
+            _ if upgrade::translate(&mut head, self.worker.random_bytes()) => Follows::WebSocket,
+            true => Follows::Nothing,
+            false => Follows::Content,
+        };
+        let stream = ServerStream::new(respond, (follows != Follows::Nothing).then_some(receive));
         let client = Client::Stream(Box::new(stream));
         let (worker, facts, open) = (self.worker.clone(), self.facts.clone(), Open::new(&self.open));
         tokio::task::spawn_local(async move {
             let deadline = Deadline::new(&worker.clock);
             let mut connection = Connection::new(worker, client, deadline, facts);
-            let after = exchange::run_stream(&mut connection, head, ends, Instant::now()).await;
+            let after = exchange::run_stream(&mut connection, head, follows, Instant::now()).await;
             if after == After::Reset {
                 connection.client.reset();
             }

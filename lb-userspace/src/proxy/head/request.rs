@@ -35,6 +35,8 @@ pub struct Request<'f, 'b> {
     pub te_trailers: bool,
     /// The protocol that the client wants to switch to, where that may be passed on.
     pub upgrade: Option<Upgrade<'b>>,
+    /// It came as an extended CONNECT: a success that is not the upgrade must not reach the client as one.
+    pub connect: bool,
     /// The client's `X-Request-ID`.
     pub request_id: Option<&'b [u8]>,
     /// All fields, in order.
@@ -80,19 +82,31 @@ pub fn parse<'f, 'b>(head: &'b [u8], fields: &'f mut Fields<'b>, limits: &Limits
         expects_continue,
         te_trailers,
         upgrade,
+        connect: false,
         request_id,
         fields,
         nominated,
     })
 }
 
-/// Reads the head of a request of HTTP/2, whose syntax `h2` has checked; `ends`: no content follows.
+/// What follows the head of a stream of HTTP/2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Follows {
+    /// Nothing.
+    Nothing,
+    /// Content.
+    Content,
+    /// Bytes of a WebSocket, once it is agreed on: the head was an extended CONNECT.
+    WebSocket,
+}
+
+/// Reads the head of a request of HTTP/2, whose syntax `h2` has checked.
 ///
 /// # Errors
 /// [`Bad`], where HTTP/1.1 would not carry it, or two readers could understand it in two ways.
 pub fn of_h2<'f, 'b>(
     parts: &'b request::Parts,
-    ends: bool,
+    follows: Follows,
     fields: &'f mut Fields<'b>,
     limits: &Limits,
 ) -> Result<Request<'f, 'b>, Bad> {
@@ -109,7 +123,7 @@ pub fn of_h2<'f, 'b>(
     let fields = fields.get(..count).unwrap_or_default();
     let framing = Framing::read(fields)?;
     let length = match framing.length(Version::Http2)? {
-        _ if ends => Length::None,
+        _ if follows != Follows::Content => Length::None,
         // A length of 0 is not passed on before the end was seen: content may follow, which makes the request malformed (RFC
         // 9113 section 8.1.1), and a backend would have taken it for whole by then.
         Some(Length::Sized(size)) if size > 0 => Length::Sized(size),
@@ -141,7 +155,8 @@ pub fn of_h2<'f, 'b>(
         keep_alive: true,
         expects_continue: framing.expects_continue && length != Length::None,
         te_trailers: framing.te_trailers,
-        upgrade: None,
+        upgrade: if follows == Follows::WebSocket { Upgrade::of_stream(fields) } else { None },
+        connect: follows == Follows::WebSocket,
         request_id: framing.request_id,
         fields,
         nominated: framing.nominated,

@@ -48,7 +48,8 @@ fn requests_of_http_2() {
         }
         let (parts, ()) = builder.body(()).expect("a head").into_parts();
         let mut room = no_fields();
-        let got = request::of_h2(&parts, ends, &mut room, &limits());
+        let follows = if ends { request::Follows::Nothing } else { request::Follows::Content };
+        let got = request::of_h2(&parts, follows, &mut room, &limits());
         let got = got.as_ref().map(|r| (&*r.target, r.authority, r.length)).map_err(Bad::status);
         assert_eq!(got, want, "{uri} {fields:?}");
     };

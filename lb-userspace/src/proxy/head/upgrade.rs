@@ -10,6 +10,9 @@ use super::{Framing, Version};
 use aws_lc_rs::digest;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use h2::ext::Protocol;
+use http::request::Parts;
+use http::{HeaderValue, Method, header};
 use httparse::Header;
 
 /// Protocols that are HTTP, or TLS with HTTP in it; the part before `/` of what the client names.
@@ -17,6 +20,9 @@ const NEVER: [&str; 6] = ["h2c", "h2", "h3", "http", "https", "tls"];
 
 /// The protocol whose answer can be verified (RFC 6455).
 const WEBSOCKET: &str = "websocket";
+
+/// The field that a WebSocket begins with.
+const KEY: &str = "sec-websocket-key";
 
 /// What is hashed behind the key (RFC 6455 section 1.3).
 const WEBSOCKET_GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -46,7 +52,13 @@ impl<'b> Upgrade<'b> {
             return Some(Self { protocol, key: None });
         }
         // Without a key the answer could be anybody's.
-        only(fields, "sec-websocket-key").map(|key| Self { protocol, key: Some(key) })
+        only(fields, KEY).map(|key| Self { protocol, key: Some(key) })
+    }
+
+    /// The WebSocket that a stream of HTTP/2 asks for by extended CONNECT (RFC 8441 section 5); the key is ours, as its
+    /// endpoint speaks HTTP/1.1 and wants one.
+    pub(super) fn of_stream(fields: &[Header<'b>]) -> Option<Self> {
+        only(fields, KEY).map(|key| Self { protocol: WEBSOCKET, key: Some(key) })
     }
 
     /// What its answer must say.
@@ -66,6 +78,22 @@ impl Wanted {
         };
         agreed && proven
     }
+}
+
+/// Makes an extended CONNECT for a WebSocket the request that HTTP/1.1 has for it; `random` becomes the key. Answers
+/// whether it is one.
+pub fn translate(head: &mut Parts, random: [u8; 16]) -> bool {
+    let protocol = head.extensions.get::<Protocol>().map(Protocol::as_str);
+    if head.method != Method::CONNECT || !protocol.is_some_and(|name| name.eq_ignore_ascii_case(WEBSOCKET)) {
+        return false;
+    }
+    head.method = Method::GET;
+    head.headers.remove(header::CONTENT_LENGTH);
+    // Base64 has no character that a value cannot have.
+    if let Ok(key) = HeaderValue::from_str(&STANDARD.encode(random)) {
+        head.headers.insert(header::SEC_WEBSOCKET_KEY, key);
+    }
+    true
 }
 
 /// One protocol, `name [ "/" version ]`, that may be passed on.
@@ -99,7 +127,7 @@ mod tests {
     use crate::proxy::head::{no_fields, request, response};
 
     /// The key of RFC 6455 section 1.3, and its answer.
-    const KEY: &str = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    const KEY_LINE: &str = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
     const ACCEPT: &str = "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n";
 
     fn asked(version: &str, lines: &str) -> Option<Wanted> {
@@ -113,14 +141,14 @@ mod tests {
         let check = |lines: &str, want: Option<&str>| {
             assert_eq!(asked("HTTP/1.1", lines).as_ref().map(|wanted| &*wanted.protocol), want, "{lines}");
         };
-        check(&format!("Connection: Upgrade\r\nUpgrade: WebSocket\r\n{KEY}"), Some("WebSocket"));
-        check(&format!("Connection: keep-alive, upgrade\r\nUpgrade: websocket\r\n{KEY}"), Some("websocket"));
+        check(&format!("Connection: Upgrade\r\nUpgrade: WebSocket\r\n{KEY_LINE}"), Some("WebSocket"));
+        check(&format!("Connection: keep-alive, upgrade\r\nUpgrade: websocket\r\n{KEY_LINE}"), Some("websocket"));
         check("Connection: upgrade\r\nUpgrade: tcp\r\n", Some("tcp"));
         check("Connection: upgrade\r\nUpgrade: SPDY/3.1\r\n", Some("SPDY/3.1"));
         check("Connection: upgrade\r\nUpgrade: websocket\r\n", None);
-        check(&format!("Connection: upgrade\r\nUpgrade: websocket\r\n{KEY}{KEY}"), None);
-        check(&format!("Upgrade: websocket\r\n{KEY}"), None);
-        check(&format!("Connection: upgrade\r\n{KEY}"), None);
+        check(&format!("Connection: upgrade\r\nUpgrade: websocket\r\n{KEY_LINE}{KEY_LINE}"), None);
+        check(&format!("Upgrade: websocket\r\n{KEY_LINE}"), None);
+        check(&format!("Connection: upgrade\r\n{KEY_LINE}"), None);
         for evil in
             ["h2c", "H2C", "h2", "HTTP/2.0", "TLS/1.0", "websocket, h2c", "h2c, tcp", "a b", "", "/1", "a/", "a/b/c"]
         {
@@ -140,7 +168,8 @@ mod tests {
             let response = response::parse(head.as_bytes(), &mut fields, false).expect("well formed");
             assert_eq!(wanted.is_met_by(&response), want, "{wanted:?}: {lines}");
         };
-        let websocket = asked("HTTP/1.1", &format!("Connection: upgrade\r\nUpgrade: websocket\r\n{KEY}")).expect("it");
+        let websocket =
+            asked("HTTP/1.1", &format!("Connection: upgrade\r\nUpgrade: websocket\r\n{KEY_LINE}")).expect("it");
         let agreed = "Connection: Upgrade\r\nUpgrade: WebSocket\r\n";
         check(&websocket, "HTTP/1.1", &format!("{agreed}{ACCEPT}"), true);
         check(&websocket, "HTTP/1.0", &format!("{agreed}{ACCEPT}"), false);
