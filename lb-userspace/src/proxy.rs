@@ -17,6 +17,8 @@ mod facts;
 mod fields;
 mod flow;
 mod forwarded;
+#[doc(hidden)]
+pub mod fuzz;
 mod grpc;
 mod h2;
 mod handshake;

@@ -9,6 +9,7 @@
 mod bench;
 mod build;
 mod demo;
+mod fuzz;
 mod setup;
 mod test;
 mod tidy;
@@ -23,6 +24,8 @@ usage: cargo xtask VERB
   build [--release]     build the eBPF object, then the workspace's binaries with it inside
   demo [--keep|--json]  set up, build, serve deploy/examples in network namespaces, print what happened
   test                  everything: fmt, clippy, tidy, unit, kernel and end-to-end tests, vm
+  fuzz [TARGET] [--seconds N] [FILE…]
+                        look for inputs that break a reader of foreign bytes; with files, try those
   tidy                  check the house rules that a compiler does not
   vm [6.1|6.12|all]     run the kernel tests in virtual machines with Debian's kernels
   bench [SCENARIO…]     measure against nginx and HAProxy; --list names the scenarios, --help the options";
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
         ["build", "--release"] => build::run(true),
         ["bench", args @ ..] => bench::run(args),
         ["demo", args @ ..] => demo::run(args),
+        ["fuzz", args @ ..] => fuzz::run(args),
         ["test", args @ ..] => test::run(args),
         ["tidy", args @ ..] => tidy::run(args),
         ["vm"] => vm::run("all"),

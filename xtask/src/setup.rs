@@ -26,6 +26,7 @@ const NEEDS: &[(Need, &str)] = &[
     (Need::Component("cargo-fmt", "rustfmt"), "`cargo xtask test` checks the format"),
     (Need::Component("cargo-clippy", "clippy"), "`cargo xtask test` checks lints"),
     (Need::Program("cc", "gcc"), "links the binaries"),
+    (Need::Program("c++", "g++"), "`cargo xtask fuzz` compiles libFuzzer"),
     (Need::EbpfCompiler, "1.95 or later (Debian 12: from bookworm-security); compiles our programs for the kernel"),
     (Need::EbpfLinker, "links our programs for the kernel"),
     (Need::Program("git", "git"), "`cargo xtask tidy` asks it which files are ours"),

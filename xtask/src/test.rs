@@ -55,6 +55,8 @@ fn stages(done: &mut Vec<Done>) -> Result<()> {
     stage(done, "build", || xtask("build"))?;
     stage(done, "clippy", || cargo(&["clippy", "--all-targets"], &WORKSPACE, &["-D", "warnings"]))?;
     test_stages(done)?;
+    // Long enough to try all seeds and some 10,000 inputs of each target; longer runs are for people.
+    stage(done, "fuzz", || xtask_with(&["fuzz", "--seconds", "5"]))?;
     // The first command of the README, which fails when an answer or the steering counter is not as expected.
     stage(done, "demo", || xtask("demo"))?;
     let start = Instant::now();
@@ -112,7 +114,11 @@ fn finish(
 
 /// Another verb of this program, in a process of its own, so that it prints as it would alone.
 fn xtask(verb: &str) -> Result<ExitStatus> {
-    Command::new(this_program()).arg(verb).status().with_context(|| format!("cannot run xtask {verb}"))
+    xtask_with(&[verb])
+}
+
+fn xtask_with(words: &[&str]) -> Result<ExitStatus> {
+    Command::new(this_program()).args(words).status().with_context(|| format!("cannot run xtask {}", words.join(" ")))
 }
 
 fn cargo(verb: &[&str], more: &[&str], after: &[&str]) -> Result<ExitStatus> {

@@ -37,12 +37,13 @@ const IMPURE: [&str; 11] = [
 ];
 
 /// A crate of ours, and those of ours that it may depend on.
-const ARROWS: [(&str, &[&str]); 6] = [
+const ARROWS: [(&str, &[&str]); 7] = [
     ("lb-common", &[]),
     ("lb-ebpf", &["lb-common"]),
     ("lb-core", &["lb-common"]),
     ("lb-userspace", &["lb-core", "lb-common"]),
     ("tests", &["lb-userspace", "lb-core", "lb-common"]),
+    ("tests/fuzz", &["lb-userspace", "lb-core", "lb-common"]),
     ("xtask", &[]),
 ];
 

@@ -1,0 +1,45 @@
+//! Fuzz targets, one file a reader of foreign bytes. `SLUICE_FUZZ_TARGET` chooses one; `cargo xtask fuzz` sets it.
+//!
+//! Goes in: bytes that libFuzzer makes. A target panics when a property does not hold; what it must do is at its head. All
+//! are in one program, so that the crates under test are linked once.
+
+#![no_main]
+
+mod annotations;
+mod bytes;
+mod chunks;
+mod names;
+mod proxy_protocol;
+mod request;
+mod response;
+mod rewrite;
+mod routes;
+
+use libfuzzer_sys::fuzz_target;
+use std::sync::OnceLock;
+
+/// The targets. `cargo xtask fuzz` has the same names.
+const TARGETS: [(&str, fn(&[u8])); 8] = [
+    ("request", request::run),
+    ("response", response::run),
+    ("chunks", chunks::run),
+    ("proxy-protocol", proxy_protocol::run),
+    ("names", names::run),
+    ("routes", routes::run),
+    ("rewrite", rewrite::run),
+    ("annotations", annotations::run),
+];
+
+static TARGET: OnceLock<fn(&[u8])> = OnceLock::new();
+
+fuzz_target!(|data: &[u8]| TARGET.get_or_init(chosen)(data));
+
+fn chosen() -> fn(&[u8]) {
+    let name = std::env::var("SLUICE_FUZZ_TARGET").unwrap_or_default();
+    let found = TARGETS.iter().find(|(target, _)| *target == name);
+    let Some((_, run)) = found else {
+        eprintln!("SLUICE_FUZZ_TARGET is {name:?}, and none of {:?}", TARGETS.map(|(target, _)| target));
+        std::process::exit(2);
+    };
+    *run
+}
