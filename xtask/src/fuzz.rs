@@ -38,7 +38,6 @@ pub fn run(args: &[&str]) -> Result<()> {
     let program = build()?;
     let mut broken = Vec::new();
     for target in &plan.targets {
-        println!("== fuzz {target} ==");
         if !run_target(&program, target, &plan)? {
             broken.push(*target);
         }
@@ -96,7 +95,26 @@ fn run_target(program: &PathBuf, target: &str, plan: &Plan<'_>) -> Result<bool> 
     } else {
         command.args(&plan.files);
     }
-    Ok(command.status().with_context(|| format!("cannot run {command:?}"))?.success())
+    let output = command.output().with_context(|| format!("cannot run {command:?}"))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    if output.status.success() {
+        println!("{target:<16} {}", summary(&said));
+    } else {
+        println!("{target}:\n{said}");
+    }
+    Ok(output.status.success())
+}
+
+/// What libFuzzer counted, in one line.
+fn summary(said: &str) -> String {
+    let value = |name: &str| {
+        let line = said.lines().find_map(|line| line.strip_prefix("stat::")?.strip_prefix(name))?;
+        Some(line.trim_start_matches(':').trim())
+    };
+    match (value("number_of_executed_units"), value("new_units_added"), value("peak_rss_mb")) {
+        (Some(inputs), Some(new), Some(memory)) => format!("held for {inputs} inputs, {new} of them new; {memory} MB"),
+        _ => "held".to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -116,6 +134,14 @@ mod tests {
         assert_eq!(plan(&["nothing"]), None);
         assert_eq!(plan(&["--seconds", "x"]), None);
         assert_eq!(plan(&["--seconds"]), None);
+    }
+
+    #[test]
+    fn counts() {
+        let said =
+            "INFO: x\nstat::number_of_executed_units: 12\nstat::new_units_added:          3\nstat::peak_rss_mb: 39\n";
+        assert_eq!(summary(said), "held for 12 inputs, 3 of them new; 39 MB");
+        assert_eq!(summary(""), "held");
     }
 
     #[test]

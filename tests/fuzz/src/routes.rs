@@ -86,8 +86,12 @@ fn plain<'a>(routes: &'a [Route], host: &str, path: &str) -> Option<&'a Route> {
         return Some(route);
     }
     let covering = || listed.iter().copied().filter(|route| covers(&route.path, path));
-    let prefix =
-        covering().filter(|r| matches!(r.path, PathMatch::Prefix(_))).max_by_key(|r| normal(r.path.text()).len());
+    // Slashes at the end do not count, but the path that has one wins over the same without.
+    let rank = |route: &&Route| {
+        let text = normal(route.path.text());
+        (text.trim_end_matches('/').len(), text.ends_with('/'))
+    };
+    let prefix = covering().filter(|route| matches!(route.path, PathMatch::Prefix(_))).max_by_key(rank);
     let expressions = covering().filter(|route| matches!(route.path, PathMatch::Regex(_)));
     let expression = expressions.max_by_key(|route| (route.path.text().len(), route.path.text().to_owned()));
     let length = |route: Option<&Route>| route.map_or(0, |route| route.path.text().len());
