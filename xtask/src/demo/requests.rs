@@ -125,7 +125,9 @@ impl Row {
                 compare("Location", &self.location, location);
             }
         }
-        compare("protocol", &self.protocol, "HTTP/1.1");
+        // curl asks for HTTP/2 where it can be agreed on: in the TLS handshake.
+        let protocol = if self.request.url.starts_with("https") { "HTTP/2" } else { "HTTP/1.1" };
+        compare("protocol", &self.protocol, protocol);
         compare("Ingress", text(&self.explanation, "ingress"), &format!("default/{}", self.request.ingress));
         compare("rule", text(&self.explanation, "rule"), self.request.rule);
         faults
