@@ -96,7 +96,8 @@ pub fn request(head: &[u8]) -> Option<Request> {
 pub fn response(head: &[u8], to_head: bool) -> Option<Response> {
     let mut fields = head::no_fields();
     let response = response::parse(head, &mut fields, to_head).ok()?;
-    let asked = Asked { version: Version::Http11, head: to_head, grpc: false, keep_alive: true, hsts: None };
+    let asked =
+        Asked { version: Version::Http11, head: to_head, grpc: false, connect: false, keep_alive: true, hsts: None };
     let mut forwarded = Vec::new();
     respond::write_head(&mut forwarded, &response, asked, b"Thu, 01 Jan 1970 00:00:00 GMT");
     Some(Response { status: response.status, body: body(response.length), forwarded })
