@@ -11,7 +11,7 @@ use super::facts::Facts;
 use super::h2::{self, meter::PREFACE};
 use super::head::{Bad, lexical};
 use super::worker::Worker;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -77,35 +77,30 @@ impl Connection {
     }
 
     /// Serves it to its end.
-    pub async fn serve(mut self) {
-        if self.client.speaks_h2() {
-            return Box::pin(h2::connection::serve(self)).await;
-        }
-        loop {
-            let after = match self.next_head().await {
-                Next::Head { bytes, started } => Box::pin(exchange::run(&mut self, bytes, started)).await,
-                Next::Refused { bad, started } => Box::pin(exchange::refuse(&mut self, bad, started)).await,
-                Next::Preface => return Box::pin(h2::connection::serve(self)).await,
-                Next::Nothing => After::Close,
-            };
-            match after {
-                After::KeepAlive => {}
-                After::Close => {
-                    let unread = if self.input.is_empty() { 0 } else { LINGER_BYTES_MAX };
-                    self.close(unread).await;
-                    break;
-                }
-                After::Linger => {
-                    self.close(LINGER_BYTES_MAX).await;
-                    break;
-                }
-                After::Reset => {
-                    self.client.reset();
-                    break;
-                }
+    #[allow(clippy::manual_async_fn, reason = "an async fn would hold its argument twice, also while it is idle")]
+    pub fn serve(mut self: Box<Self>) -> impl Future<Output = ()> {
+        async move {
+            if self.client.speaks_h2() {
+                return Box::pin(h2::connection::serve(*self)).await;
             }
+            loop {
+                // Boxes, so that a connection without a request is a small task.
+                let after = match self.next_head().await {
+                    Next::Head { bytes, started } => Box::pin(exchange::run(&mut self, bytes, started)).await,
+                    Next::Refused { bad, started } => Box::pin(exchange::refuse(&mut self, bad, started)).await,
+                    Next::Preface => return Box::pin(h2::connection::serve(*self)).await,
+                    Next::Nothing => After::Close,
+                };
+                match after {
+                    After::KeepAlive => continue,
+                    After::Close if self.input.is_empty() => Box::pin(self.close(0)).await,
+                    After::Close | After::Linger => Box::pin(self.close(LINGER_BYTES_MAX)).await,
+                    After::Reset => self.client.reset(),
+                }
+                break;
+            }
+            self.worker.buffers.take_back(&mut self.input);
         }
-        self.worker.buffers.take_back(&mut self.input);
     }
 
     /// Whether it may be kept for another request.

@@ -276,15 +276,25 @@ impl Worker {
             self.counters.connections_refused.add(1);
             return;
         };
-        let worker = self.clone();
+        // Both in boxes: the task lives as long as the connection, most of it idle, and what it takes to begin does not.
+        let begun = Box::pin(self.clone().begin(tcp, peer, (served, protocol)));
         tokio::task::spawn_local(async move {
-            let deadline = Deadline::new(&worker.clock);
-            let prepared = handshake::prepare(&worker, tcp, &deadline, peer, (served, protocol)).await;
-            if let Some((client, facts)) = prepared {
-                Connection::new(worker, client, deadline, Rc::new(facts)).serve().await;
+            if let Some(connection) = begun.await {
+                connection.serve().await;
             }
             drop(open);
         });
+    }
+
+    async fn begin(
+        self: Rc<Self>,
+        tcp: TcpStream,
+        peer: SocketAddr,
+        served: (SocketAddr, Protocol),
+    ) -> Option<Box<Connection>> {
+        let deadline = Deadline::new(&self.clock);
+        let (client, facts) = handshake::prepare(&self, tcp, &deadline, peer, served).await?;
+        Some(Box::new(Connection::new(self, client, deadline, Rc::new(facts))))
     }
 
     async fn drained(&self, mut phase: watch::Receiver<Phase>) -> usize {

@@ -18,7 +18,7 @@ const CONNECTIONS: usize = 10_000;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// All at once, each with a request, would need an upstream connection each: more than a process may open.
-const OPENED_PER_SECOND: &str = "1000";
+const OPENED_PER_SECOND: &str = "10";
 
 /// Seconds between two requests of a connection: longer than all of the measurement.
 const PACE_SECONDS: u64 = 400;
@@ -46,7 +46,7 @@ fn hold_once(bench: &Bench, kind: Kind, scheme: &str) -> Result<f64> {
     let (count, pace) = (CONNECTIONS.to_string(), (1.0 / PACE_SECONDS as f64).to_string());
     let total = (CONNECTIONS * 3).to_string();
     command
-        .args(["--h1", "-c", &count, "-n", &total, "--rps", &pace, "-r", OPENED_PER_SECOND])
+        .args(["--h1", "-c", &count, "-n", &total, "--rps", &pace, "-r", OPENED_PER_SECOND, "--rate-period", "10ms"])
         .arg(peer.url(scheme, "/"));
     let mut holder = Process::start("h2load", command, &bench.lab.dir().join("h2load.log"))?;
     let port = if scheme == "https" { 443 } else { 80 };
