@@ -77,7 +77,7 @@ pub async fn converse(
     record: &mut Record,
 ) -> Conversation {
     let worker = conn.worker.clone();
-    let (policy, limits) = (&forward.policy, &worker.limits);
+    let (policy, limits) = (forward.policy(), &worker.limits);
     let times = Times {
         body_idle_ms_max: limits.body_idle_ms_max,
         send_idle_ms_max: policy.send_idle_ms_max.into(),
@@ -138,7 +138,7 @@ fn is_repeatable(relay: &Relay<'_>, forward: &Forward) -> bool {
 /// Whether a request that an endpoint closed upon may be sent to another: nothing of it left, or the route allows it for
 /// its method and all of it is still here.
 fn may_go_elsewhere(relay: &Relay<'_>, forward: &Forward) -> bool {
-    let retry = &forward.policy.retry;
+    let retry = &forward.policy().retry;
     is_still_ours(relay, forward, retry.non_idempotent || (retry.idempotent && forward.idempotent))
 }
 

@@ -107,7 +107,7 @@ async fn pass(conn: &mut Connection, scratch: &mut Scratch, forward: Forward, re
     let chunked = forward.h2_head.is_none() && matches!(forward.length, Length::Chunked | Length::UntilClose);
     let framing = if chunked { Framing::Chunked } else { Framing::Raw };
     scratch.up.begin(arrival(conn, forward.length), framing);
-    scratch.up.limit(forward.policy.body_bytes_max);
+    scratch.up.limit(forward.policy().body_bytes_max);
     if forward.expects_continue && conn.input.is_empty() {
         match conn.client.stream() {
             // A client that is gone is noticed with the next byte.

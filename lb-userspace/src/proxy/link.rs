@@ -53,7 +53,7 @@ pub async fn open(conn: &Connection, forward: &Forward, seat: &Seat, fresh: bool
 
 /// What tells connections of this route apart; `None` when each client connection needs its own.
 fn key(conn: &Connection, forward: &Forward, endpoint: SocketAddr) -> Result<Option<Key>, Unreachable> {
-    let upstream = &forward.upstream;
+    let upstream = forward.upstream();
     if upstream.proxy_protocol.is_some() {
         return Ok(None);
     }
@@ -64,8 +64,8 @@ fn key(conn: &Connection, forward: &Forward, endpoint: SocketAddr) -> Result<Opt
 }
 
 async fn stream(conn: &Connection, forward: &Forward, endpoint: SocketAddr) -> Result<Endpoint, Unreachable> {
-    let wanted = Wanted { endpoint, upstream: &forward.upstream, host: &forward.host, facts: &conn.facts };
-    let (ms_max, worker) = (forward.policy.connect_ms_max.into(), &conn.worker);
+    let wanted = Wanted { endpoint, upstream: forward.upstream(), host: &forward.host, facts: &conn.facts };
+    let (ms_max, worker) = (forward.policy().connect_ms_max.into(), &conn.worker);
     connect(wanted, &worker.ways, ms_max, &conn.deadline, &worker.counters).await
 }
 
@@ -89,7 +89,7 @@ async fn slot(
     }
     let _waiting = seat.wait().ok_or(Unreachable::Crowded)?;
     let connecting = shared.connecting(key);
-    conn.deadline.set(forward.policy.connect_ms_max.into());
+    conn.deadline.set(forward.policy().connect_ms_max.into());
     let _held = within(&conn.deadline, connecting.lock()).await?;
     if let Some(slot) = taken() {
         return Ok((slot, true));

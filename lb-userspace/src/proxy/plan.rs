@@ -19,10 +19,9 @@ use super::worker::Serving;
 use lb_core::filter::{self, Verdict};
 use lb_core::model::route::Target;
 use lb_core::model::upstream::Protocol;
-use lb_core::model::{Policy, Route, ServiceId, Upstream, host};
+use lb_core::model::{Policy, Route, RouteId, ServiceId, Upstream, host};
 use lb_core::route::{Match, path};
 use std::rc::Rc;
-use std::sync::Arc;
 
 /// What is to be done with a request.
 pub enum Plan {
@@ -35,14 +34,14 @@ pub enum Plan {
 pub struct Forward {
     /// What served when it was routed.
     pub published: Rc<Serving>,
+    /// Its route.
+    route: RouteId,
     /// Where it goes.
     pub service: ServiceId,
-    /// How endpoints are spoken to.
-    pub upstream: Arc<Upstream>,
+    /// The client's side is TLS; some routes speak to endpoints as the client speaks to us.
+    secure: bool,
     /// Host in normal form, where TLS to endpoints needs it; empty otherwise.
     pub host: String,
-    /// Limits of its route.
-    pub policy: Arc<Policy>,
     /// When it must be over, milliseconds of the worker's clock.
     pub until_ms: u64,
     /// What it means for the response.
@@ -61,6 +60,23 @@ pub struct Forward {
     pub expects_continue: bool,
 }
 
+impl Forward {
+    /// How endpoints are spoken to.
+    pub fn upstream(&self) -> &Upstream {
+        self.route().upstream_for(self.secure)
+    }
+
+    /// Limits, balancing and retries of its route.
+    pub fn policy(&self) -> &Policy {
+        &self.route().policy
+    }
+
+    /// Looked up rather than kept: counting references of what all workers share makes their cores wait for one another.
+    fn route(&self) -> &Route {
+        self.published.snapshot.routes.get(self.route).expect("the route was found in this Snapshot")
+    }
+}
+
 /// Decides; for a request that goes on, writes its head for the endpoint.
 pub fn plan(conn: &Connection, request: &Request<'_, '_>, scratch: &mut Scratch, record: &mut Record) -> Plan {
     let worker = &conn.worker;
@@ -76,7 +92,7 @@ pub fn plan(conn: &Connection, request: &Request<'_, '_>, scratch: &mut Scratch,
         Err(bad) => return Plan::Refuse(bad.into()),
     };
     let answer = |own| Plan::Answer(own, asked, request.length);
-    let (route, admission) = match find(conn, &published, request, &host, &path) {
+    let (id_of_route, route, admission) = match find(conn, &published, request, &host, &path) {
         Ok(found) => found,
         Err(own) => return answer(own),
     };
@@ -104,10 +120,10 @@ pub fn plan(conn: &Connection, request: &Request<'_, '_>, scratch: &mut Scratch,
         return Plan::Refuse(Bad::Target);
     };
     Plan::Forward(Forward {
+        route: id_of_route,
         service,
-        upstream: upstream.clone(),
+        secure: conn.facts.secure,
         host: upstream.tls.as_ref().map_or_else(String::new, |_| host.to_string()),
-        policy: route.policy.clone(),
         until_ms: worker.clock.now_ms().saturating_add(total_ms(route, request, asked)),
         asked,
         length: request.length,
@@ -138,10 +154,10 @@ fn find<'a>(
     request: &Request<'_, '_>,
     host: &str,
     path: &str,
-) -> Result<(&'a Route, Admission<'a>), Own> {
+) -> Result<(RouteId, &'a Route, Admission<'a>), Own> {
     let admission = admit(&conn.facts, &published.snapshot, host, request.version == Version::Http2)?;
     match published.snapshot.routes.find(host, path) {
-        Match::Rule(_, route) | Match::Default(_, route) => Ok((route, admission)),
+        Match::Rule(id, route) | Match::Default(id, route) => Ok((id, route, admission)),
         Match::NoPath(_) => Err(Own::error(404, "no-route", "no rule of this host covers this path")),
         Match::NoHost => Err(Own::error(404, "no-route", "no rule names this host")),
     }

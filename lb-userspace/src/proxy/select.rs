@@ -60,7 +60,7 @@ impl Tries {
         let Some((_, state)) = forward.published.service(forward.service) else {
             return Err(Own::error(503, "unavailable", "the service is not known"));
         };
-        let policy = &forward.policy;
+        let policy = forward.policy();
         if self.failures >= policy.retry.tries_max.max(1) {
             return Err(self.give_up(worker, Refused::Exhausted));
         }

@@ -52,7 +52,7 @@ pub async fn serve(
     mut endpoint: Endpoint,
     record: &mut Record,
 ) -> After {
-    let idle_ms_max = forward.policy.read_idle_ms_max.into();
+    let idle_ms_max = forward.policy().read_idle_ms_max.into();
     // A tunnel may live for days: it holds neither what served when it began, nor buffers.
     // It does hold its place at the endpoint, so that balancing counts it.
     drop(forward);
