@@ -41,7 +41,7 @@ pub fn ebpf() -> Result<PathBuf> {
 /// Builds the workspace's binaries; they embed the object that [`ebpf`] made.
 pub fn workspace(release: bool) -> Result<()> {
     let mut cargo = Command::new("cargo");
-    cargo.current_dir(root()).args(["build", "--bins", "--workspace", "--exclude", "lb-ebpf"]);
+    cargo.current_dir(root()).args(["build", "--bins", "--workspace", "--exclude", "lb-ebpf", "--exclude", "lb-fuzz"]);
     if release {
         cargo.arg("--release");
     }

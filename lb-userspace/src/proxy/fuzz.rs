@@ -11,6 +11,10 @@ use super::respond::{self, Asked};
 use crate::config::Limits;
 use std::net::SocketAddr;
 
+/// It is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Malformed;
+
 /// How a body is delimited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "as those of `Length`")]
@@ -62,13 +66,13 @@ pub struct Chunked {
 ///
 /// # Errors
 /// A line without CR.
-pub fn head_end(bytes: &[u8], piece_bytes: usize) -> Result<Option<usize>, ()> {
+pub fn head_end(bytes: &[u8], piece_bytes: usize) -> Result<Option<usize>, Malformed> {
     let (mut scanned, mut there) = (0, 0);
     loop {
         there = (there + piece_bytes.max(1)).min(bytes.len());
         match lexical::head_end(bytes.get(..there).unwrap_or_default(), &mut scanned) {
             Ok(None) if there < bytes.len() => {}
-            outcome => return outcome.map_err(|_| ()),
+            outcome => return outcome.map_err(|_| Malformed),
         }
     }
 }
@@ -107,13 +111,13 @@ pub fn response(head: &[u8], to_head: bool) -> Option<Response> {
 ///
 /// # Errors
 /// It is not well formed.
-pub fn chunked(bytes: &[u8], piece_bytes: usize) -> Result<Chunked, ()> {
+pub fn chunked(bytes: &[u8], piece_bytes: usize) -> Result<Chunked, Malformed> {
     let mut decoder = Decoder::new(Length::Chunked);
     let (mut content, mut used) = (Vec::new(), 0);
     let mut there = piece_bytes.max(1).min(bytes.len());
     loop {
         let input = bytes.get(used..there).unwrap_or_default();
-        let (skip, next) = decoder.step(input).map_err(|_| ())?;
+        let (skip, next) = decoder.step(input).map_err(|_| Malformed)?;
         used += skip;
         match next {
             Next::Data(count) => {
@@ -136,11 +140,11 @@ pub fn chunked(bytes: &[u8], piece_bytes: usize) -> Result<Chunked, ()> {
 /// # Errors
 /// It is none.
 #[allow(clippy::type_complexity, reason = "plain types are what this file is for")]
-pub fn proxy_protocol(bytes: &[u8]) -> Result<Option<(usize, Option<(SocketAddr, SocketAddr)>)>, ()> {
+pub fn proxy_protocol(bytes: &[u8]) -> Result<Option<(usize, Option<(SocketAddr, SocketAddr)>)>, Malformed> {
     match proxy_protocol::parse(bytes) {
         Ok(Parsed::Partial) => Ok(None),
         Ok(Parsed::Whole { bytes, addresses }) => Ok(Some((bytes, addresses.map(|a| (a.source, a.destination))))),
-        Err(_) => Err(()),
+        Err(_) => Err(Malformed),
     }
 }
 

@@ -18,8 +18,11 @@ mod routes;
 use libfuzzer_sys::fuzz_target;
 use std::sync::OnceLock;
 
+/// Looks at an input; panics when a property does not hold.
+type Target = fn(&[u8]);
+
 /// The targets. `cargo xtask fuzz` has the same names.
-const TARGETS: [(&str, fn(&[u8])); 8] = [
+const TARGETS: [(&str, Target); 8] = [
     ("request", request::run),
     ("response", response::run),
     ("chunks", chunks::run),
@@ -30,11 +33,11 @@ const TARGETS: [(&str, fn(&[u8])); 8] = [
     ("annotations", annotations::run),
 ];
 
-static TARGET: OnceLock<fn(&[u8])> = OnceLock::new();
+static TARGET: OnceLock<Target> = OnceLock::new();
 
 fuzz_target!(|data: &[u8]| TARGET.get_or_init(chosen)(data));
 
-fn chosen() -> fn(&[u8]) {
+fn chosen() -> Target {
     let name = std::env::var("SLUICE_FUZZ_TARGET").unwrap_or_default();
     let found = TARGETS.iter().find(|(target, _)| *target == name);
     let Some((_, run)) = found else {

@@ -10,7 +10,7 @@ pub fn run(data: &[u8]) {
         let now = fuzz::proxy_protocol(&data[..count]);
         match before {
             Ok(None) => {}
-            Err(()) => assert_eq!(now, before, "malformed at {} bytes, and not at {count}", count - 1),
+            Err(_) => assert_eq!(now, before, "malformed at {} bytes, and not at {count}", count - 1),
             Ok(Some((bytes, _))) => assert_eq!(now, before, "whole at {bytes} bytes, and another at {count}"),
         }
         if let (Ok(None), Ok(Some((bytes, _)))) = (before, now) {
