@@ -136,7 +136,8 @@ control group) and equal for all contenders. The proxy is then the limit, and re
 Each scenario shows the processor time of a request on both sides, so that this can be checked: the client has a whole
 core, the proxy the part that `placement` names, and the proxy is the limit while its share divided by its time for a
 request is less than one core divided by the client's. `the proxy's process was busy` must be close to its share; where
-it is less, the client was the limit after all. Latency, changes, cold start and idle connections have no quota.
+it is less, the client was the limit after all. Latency, changes, cold start and idle connections have no quota, and `direct`
+has none anywhere.
 
 **What is checked.** Every contender answers a first request with 200 and a body of the right size. A request that
 fails, has another status or too few bytes is an error of the whole scenario. Bodies are counted by their size, not by
