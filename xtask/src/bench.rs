@@ -11,6 +11,7 @@ mod cold_start;
 mod handshake;
 mod idle;
 mod lab;
+mod lanes;
 mod latency;
 mod load;
 mod machine;

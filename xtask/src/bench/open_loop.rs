@@ -2,11 +2,12 @@
 //! slow answer cannot hide the requests that wait behind it (no coordinated omission).
 //!
 //! Goes in: a [`Plan`]. Comes out: an [`Answer`], as JSON from the tool that runs in the client's namespace.
-//! Each connection is a thread with a blocking socket and every `connections`-th due time.
+//! What connections do is [`lanes`]'s work.
 
 use super::Bench;
-use super::client::{Client, request};
+use super::client::request;
 use super::lab::{CLIENT_CPUS, Room};
+use super::lanes::{self, Schedule, Seen};
 use super::measure::percentile;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
@@ -16,9 +17,6 @@ use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-
-/// Latencies of a connection that have room from the start, so that no measurement waits for memory: 100 s of 1,000 a second.
-const LATENCIES_MAX: u64 = 100_000;
 
 /// What is to be sent.
 #[derive(Debug, Clone)]
@@ -80,42 +78,26 @@ pub fn run_tool(args: &[&str]) -> Result<()> {
     let target: SocketAddr = target.parse()?;
     let (rate, connections): (u64, u32) = (rate.parse()?, connections.parse()?);
     let stop = Arc::new(AtomicBool::new(false));
-    let each = match *seconds {
+    let count = match *seconds {
         "-" => {
             stop_with_input(stop.clone());
             u64::MAX
         }
-        seconds => (rate * seconds.parse::<u64>()?).div_ceil(u64::from(connections)),
+        seconds => rate * seconds.parse::<u64>()?,
     };
     ensure!(rate > 0 && connections > 0, "a rate and connections are needed");
-    // Threads inherit it: the kernel wakes sleepers on time instead of up to 50 µs late. See proc_pid_timerslack_ns(5).
+    // The kernel wakes a sleeper on time instead of up to 50 µs late. See proc_pid_timerslack_ns(5).
     std::fs::write("/proc/self/timerslack_ns", "1")?;
-    let gap = Duration::from_secs_f64(f64::from(connections) / rate as f64);
+    let gap = Duration::from_secs_f64(1.0 / rate as f64);
     let start = Instant::now() + Duration::from_millis(100);
     let request = request(host);
-    let lanes: Vec<Lane> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..connections)
-            .map(|number| {
-                let first = start + gap.mul_f64(f64::from(number) / f64::from(connections));
-                let (request, stop) = (&request, &stop);
-                scope.spawn(move || run_lane(target, request, first, gap, each, stop))
-            })
-            .collect();
-        threads.into_iter().map(|thread| thread.join().expect("a lane does not panic")).collect()
-    });
-    let sent: u64 = lanes.iter().map(|lane| lane.latencies.len() as u64 + lane.failed).sum();
-    let failed: u64 = lanes.iter().map(|lane| lane.failed).sum();
-    let mut latencies: Vec<Duration> = lanes.into_iter().flat_map(|lane| lane.latencies).collect();
+    let schedule = Schedule { target, request: &request, start, gap, count, connections, stop: &stop };
+    let Seen { mut latencies, failed } = lanes::run(&schedule)?;
     latencies.sort_unstable();
     let micros = |part| percentile(&latencies, part).map(|time: Duration| time.as_secs_f64() * 1e6);
+    let sent = latencies.len() as u64 + failed;
     println!("{}", json!({"sent": sent, "failed": failed, "p50_us": micros(0.5), "p99_us": micros(0.99)}));
     Ok(())
-}
-
-/// What one connection saw.
-struct Lane {
-    latencies: Vec<Duration>,
-    failed: u64,
 }
 
 /// Sets the sign when standard input ends.
@@ -125,30 +107,4 @@ fn stop_with_input(stop: Arc<AtomicBool>) {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
         stop.store(true, Ordering::Relaxed);
     });
-}
-
-fn run_lane(target: SocketAddr, request: &[u8], first: Instant, gap: Duration, count: u64, stop: &AtomicBool) -> Lane {
-    let mut client = Client::new(target);
-    // Before the first request is due; when it fails, the first exchange tries again and counts the failure.
-    let _ = client.connect();
-    let mut lane = Lane { latencies: Vec::with_capacity(count.min(LATENCIES_MAX) as usize), failed: 0 };
-    for number in 0..count {
-        if stop.load(Ordering::Relaxed) {
-            break;
-        }
-        let due = first + gap.mul_f64(number as f64);
-        std::thread::sleep(due.saturating_duration_since(Instant::now()));
-        match client.exchange(request) {
-            Ok(answer) if answer.status == 200 => lane.latencies.push(due.elapsed()),
-            Ok(_) => lane.failed += 1,
-            Err(error) => {
-                // Said, since a count alone does not tell what broke.
-                if lane.failed == 0 {
-                    eprintln!("  a request failed: {error:#}");
-                }
-                lane.failed += 1;
-            }
-        }
-    }
-    lane
 }
