@@ -6,14 +6,15 @@
 
 use super::Bench;
 use super::lab::{CLIENT_CPUS, Room};
-use super::load::{Done, Wrk, full_handshakes, wrk};
+use super::load::{Done, Wrk, ensure_bodies, full_handshakes, wrk};
 use super::measure::{Goal, Metric};
 use super::peer::{Kind, PLAIN, Peer, Setup};
 use super::rate::{Costs, priced};
+use super::scenario::SMALL_BODY;
 use anyhow::{Context, Result, ensure};
 
-/// Handshakes of a second of load that is asked for: about what one core does.
-const FULL_PER_SECOND: u64 = 1_000;
+/// Handshakes of a second of load that is asked for: about what a proxy does with its part of a core.
+const FULL_PER_SECOND: u64 = 500;
 
 const CONTENDERS: &[Kind] = &[Kind::Nginx, Kind::Sluice];
 
@@ -45,6 +46,7 @@ fn run(bench: &Bench, scenario: &'static str, goal: Goal, load: impl Fn(&Peer) -
         for peer in &mut peers {
             let cost = priced(bench, peer, || load(peer))?;
             peer.ensure_running()?;
+            ensure_bodies(&cost.done, SMALL_BODY).with_context(|| peer.kind.name())?;
             costs.push(peer, &cost, &mut None)?;
         }
         println!("  round {round} of {}: {}", bench.rounds, costs.last_round());

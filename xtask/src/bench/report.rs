@@ -134,17 +134,20 @@ and a core for the rest, the rest is full first: all proxies then get the same r
 the scenarios of throughput and handshakes each worker may use a part of its core, set by the kernel (CPU bandwidth of a
 control group) and equal for all contenders. The proxy is then the limit, and requests/s say what it does with its time.
 Each scenario shows the processor time of a request on both sides, so that this can be checked: the client has a whole
-core, the proxy the part that `placement` names, and the proxy is the limit while its share divided by its time for a
+core, the proxy the part that `quota` names, and the proxy is the limit while its share divided by its time for a
 request is less than one core divided by the client's. `the proxy's process was busy` must be close to its share; where
-it is less, the client was the limit after all. Latency, changes, cold start and idle connections have no quota, and `direct`
-has none anywhere.
+it is less, the client was the limit after all. Latency, changes, cold start and idle connections have no quota, and
+`direct` has none anywhere. `--share 100` measures without.
 
-**What is checked.** Every contender answers a first request with 200 and a body of the right size. A request that
-fails, has another status or too few bytes is an error of the whole scenario. Bodies are counted by their size, not by
+**What is checked.** A request that fails, has another status or too few bytes is an error of the whole scenario, and in
+those of throughput every contender answers a first request with 200 and a body of exactly the right size. Bodies are counted by their size, not by
 the bytes that were read, since heads differ. `wrk` has one thread and sends a request when the last one is answered.
 
-**How long.** A run of everything takes about 25 minutes on a quiet machine with two cores, a release build before it
-not counted: `cargo xtask bench` with five rounds of three seconds.
+**Idle connections** are opened evenly, and the bytes of each are what the process grew by. nginx sets 424 bytes aside for
+each of `worker_connections` at its start, which are not among them but in the memory of the whole process.
+
+**How long.** Five rounds of three seconds of everything take about 21 minutes on a quiet machine with two cores, and at
+most 25 with the release build before them.
 
 | | |
 |---|---|
