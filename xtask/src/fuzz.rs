@@ -29,6 +29,8 @@ const MEMORY_MB_MAX: u32 = 2_048;
 struct Plan<'a> {
     targets: Vec<&'a str>,
     seconds: u32,
+    /// The same seed tries the same inputs in the same order.
+    seed: Option<u32>,
     files: Vec<&'a str>,
 }
 
@@ -48,13 +50,17 @@ pub fn run(args: &[&str]) -> Result<()> {
 
 impl<'a> Plan<'a> {
     fn read(args: &[&'a str]) -> Result<Self> {
-        let mut plan = Plan { targets: Vec::new(), seconds: SECONDS, files: Vec::new() };
+        let mut plan = Plan { targets: Vec::new(), seconds: SECONDS, seed: None, files: Vec::new() };
         let mut rest = args.iter();
         while let Some(word) = rest.next() {
             match *word {
                 "--seconds" => {
                     let number = rest.next().context("--seconds needs a number")?;
                     plan.seconds = number.parse().with_context(|| format!("--seconds {number} is no number"))?;
+                }
+                "--seed" => {
+                    let number = rest.next().context("--seed needs a number")?;
+                    plan.seed = Some(number.parse().with_context(|| format!("--seed {number} is no number"))?);
                 }
                 target if plan.targets.is_empty() && TARGETS.contains(&target) => plan.targets.push(target),
                 file if !plan.targets.is_empty() && !file.starts_with("--") => plan.files.push(file),
@@ -90,7 +96,8 @@ fn run_target(program: &PathBuf, target: &str, plan: &Plan<'_>) -> Result<bool> 
     command.arg(format!("-timeout={INPUT_SECONDS_MAX}")).arg(format!("-rss_limit_mb={MEMORY_MB_MAX}"));
     if plan.files.is_empty() {
         command.arg(format!("-max_total_time={}", plan.seconds)).arg(format!("-max_len={INPUT_BYTES_MAX}"));
-        command.args(["-verbosity=0", "-print_final_stats=1"]).arg(&kept);
+        command.args(["-verbosity=0", "-print_final_stats=1"]);
+        command.args(plan.seed.map(|seed| format!("-seed={seed}"))).arg(&kept);
         command.arg(root().join("tests/fuzz/corpus").join(target));
     } else {
         command.args(&plan.files);
@@ -125,13 +132,14 @@ mod tests {
     fn command_lines() {
         let plan = |args: &[&'static str]| Plan::read(args).ok();
         let want = |targets: &[&'static str], seconds, files: &[&'static str]| {
-            Some(Plan { targets: targets.to_vec(), seconds, files: files.to_vec() })
+            Some(Plan { targets: targets.to_vec(), seconds, seed: None, files: files.to_vec() })
         };
         assert_eq!(plan(&[]), want(&TARGETS, SECONDS, &[]));
         assert_eq!(plan(&["--seconds", "5"]), want(&TARGETS, 5, &[]));
         assert_eq!(plan(&["chunks", "--seconds", "5"]), want(&["chunks"], 5, &[]));
         assert_eq!(plan(&["chunks", "a", "b"]), want(&["chunks"], SECONDS, &["a", "b"]));
         assert_eq!(plan(&["nothing"]), None);
+        assert_eq!(plan(&["--seed", "7"]).and_then(|plan| plan.seed), Some(7));
         assert_eq!(plan(&["--seconds", "x"]), None);
         assert_eq!(plan(&["--seconds"]), None);
     }

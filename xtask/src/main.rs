@@ -24,7 +24,7 @@ usage: cargo xtask VERB
   build [--release]     build the eBPF object, then the workspace's binaries with it inside
   demo [--keep|--json]  set up, build, serve deploy/examples in network namespaces, print what happened
   test                  everything: fmt, clippy, tidy, unit, kernel and end-to-end tests, vm
-  fuzz [TARGET] [--seconds N] [FILE…]
+  fuzz [TARGET] [--seconds N] [--seed N] [FILE…]
                         look for inputs that break a reader of foreign bytes; with files, try those
   tidy                  check the house rules that a compiler does not
   vm [6.1|6.12|all]     run the kernel tests in virtual machines with Debian's kernels

@@ -47,8 +47,8 @@ pub fn write_head(out: &mut Vec<u8>, request: &Request<'_, '_>, target: &str, to
     out.extend_from_slice(b"\r\n");
 }
 
-/// The whole head for HTTP/2; `secure`: the endpoint is spoken to through TLS. `None` when no URI can be made of it,
-/// which a head that was read never is.
+/// The whole head for HTTP/2; `secure`: the endpoint is spoken to through TLS. `None` when no URI can be made of it: HTTP/1.1
+/// lets a query have characters that RFC 3986 does not.
 pub fn h2_head(request: &Request<'_, '_>, target: &str, told: Told<'_>, secure: bool) -> Option<http::Request<()>> {
     let uri = http::Uri::builder().scheme(scheme(secure)).authority(request.authority).path_and_query(target);
     let method = http::Method::from_bytes(request.method.as_bytes()).ok()?;
