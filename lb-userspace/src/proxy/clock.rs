@@ -8,8 +8,10 @@ use crate::epoch::Epoch;
 use crate::telemetry::access_log::civil_from_days;
 use slab::Slab;
 use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime};
 
 /// Time between ticks, milliseconds: the limits it serves are seconds.
@@ -130,6 +132,19 @@ impl Deadline {
             entry.waker = Some(cx.waker().clone());
         }
         false
+    }
+}
+
+impl Deadline {
+    /// Does something until this comes; `None` when it was not done by then.
+    pub async fn bound<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = pin!(work);
+        poll_fn(|cx| match work.as_mut().poll(cx) {
+            Poll::Ready(done) => Poll::Ready(Some(done)),
+            Poll::Pending if self.poll(cx) => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        })
+        .await
     }
 }
 

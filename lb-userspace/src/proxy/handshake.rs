@@ -12,11 +12,9 @@ use super::worker::Worker;
 use lb_core::model::host;
 use rustls::pki_types::UnixTime;
 use rustls::server::Acceptor;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
-use std::task::Poll;
 use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
 
@@ -86,11 +84,6 @@ async fn secure(worker: &Worker, tcp: TcpStream, deadline: &Deadline) -> io::Res
     Ok((Client::Tls(Box::new(tls)), Session { name, identity }))
 }
 
-async fn in_time<T>(deadline: &Deadline, future: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-    let mut future = pin!(future);
-    poll_fn(|cx| match future.as_mut().poll(cx) {
-        Poll::Pending if deadline.poll(cx) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-        other => other,
-    })
-    .await
+async fn in_time<T>(deadline: &Deadline, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    deadline.bound(work).await.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))
 }

@@ -3,7 +3,6 @@
 //! Goes in: a request's place at an endpoint, and how that is spoken to. Comes out: a [`Link`], or why there is none. Does not choose endpoints.
 
 use super::body::Length;
-use super::clock::Deadline;
 use super::connection::Connection;
 use super::endpoint::Endpoint;
 use super::h2::client::{ClientStream, Slot};
@@ -11,11 +10,8 @@ use super::plan::Forward;
 use super::select::Seat;
 use super::upstream::connect::{Wanted, connect};
 use super::upstream::{Key, Unreachable, tls};
-use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
-use std::task::Poll;
 
 /// A connection to an endpoint, or a share in one.
 pub struct Link {
@@ -81,7 +77,7 @@ async fn slot(
     let Some(key) = key else {
         let _waiting = seat.wait().ok_or(Unreachable::Crowded)?;
         let stream = stream(conn, forward, endpoint).await?;
-        return Ok((within(&conn.deadline, shared.alone(stream)).await?.map_err(failed)?, false));
+        return Ok((conn.deadline.bound(shared.alone(stream)).await.ok_or(Unreachable::Slow)?.map_err(failed)?, false));
     };
     let taken = || shared.take(key).inspect(|_| counters.upstream_reuses.add(1));
     if let Some(slot) = taken() {
@@ -90,23 +86,13 @@ async fn slot(
     let _waiting = seat.wait().ok_or(Unreachable::Crowded)?;
     let connecting = shared.connecting(key);
     conn.deadline.set(forward.policy().connect_ms_max.into());
-    let _held = within(&conn.deadline, connecting.lock()).await?;
+    let _held = conn.deadline.bound(connecting.lock()).await.ok_or(Unreachable::Slow)?;
     if let Some(slot) = taken() {
         return Ok((slot, true));
     }
     let stream = stream(conn, forward, endpoint).await?;
-    let slot = within(&conn.deadline, shared.start(key, stream)).await?.map_err(failed)?;
+    let slot = conn.deadline.bound(shared.start(key, stream)).await.ok_or(Unreachable::Slow)?.map_err(failed)?;
     Ok((slot, false))
-}
-
-async fn within<T>(deadline: &Deadline, work: impl Future<Output = T>) -> Result<T, Unreachable> {
-    let mut work = pin!(work);
-    poll_fn(|cx| match work.as_mut().poll(cx) {
-        Poll::Ready(done) => Poll::Ready(Ok(done)),
-        Poll::Pending if deadline.poll(cx) => Poll::Ready(Err(Unreachable::Slow)),
-        Poll::Pending => Poll::Pending,
-    })
-    .await
 }
 
 fn failed(error: h2::Error) -> Unreachable {

@@ -19,8 +19,7 @@ use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 use http::{HeaderMap, HeaderValue, Request, header};
 use std::cell::Cell;
-use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -64,13 +63,7 @@ pub async fn serve(connection: Connection) {
     let (metered, count) = Metered::new(client, ahead);
     deadline.set(worker.limits.head_ms_max);
     let builder = server_builder(worker.limits.streams_max, worker.limits.head_bytes_max);
-    let mut handshake = pin!(builder.handshake(metered));
-    let wire = poll_fn(|cx| match handshake.as_mut().poll(cx) {
-        Poll::Pending if deadline.poll(cx) => Poll::Ready(None),
-        Poll::Pending => Poll::Pending,
-        Poll::Ready(wire) => Poll::Ready(wire.ok()),
-    });
-    let Some(wire) = wire.await else { return };
+    let Some(Ok(wire)) = deadline.bound(builder.handshake(metered)).await else { return };
     let (counted_since_ms, open) = (worker.clock.now_ms(), Rc::default());
     let state = State::Busy;
     let mut session = Session { worker, wire, deadline, facts, count, counted_since_ms, open, requests: 0, state };

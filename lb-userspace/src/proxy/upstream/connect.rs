@@ -9,11 +9,8 @@ use crate::proxy::facts::Facts;
 use crate::telemetry::Counters;
 use lb_core::model::Upstream;
 use lb_core::model::upstream::Protocol;
-use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
-use std::task::Poll;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -44,13 +41,7 @@ pub async fn connect(
 ) -> Result<Endpoint, Unreachable> {
     counters.upstream_connects.add(1);
     deadline.set(connect_ms_max);
-    let mut connecting = pin!(establish(wanted, ways));
-    let established = poll_fn(|cx| match connecting.as_mut().poll(cx) {
-        Poll::Ready(result) => Poll::Ready(result),
-        Poll::Pending if deadline.poll(cx) => Poll::Ready(Err(Unreachable::Slow)),
-        Poll::Pending => Poll::Pending,
-    })
-    .await;
+    let established = deadline.bound(establish(wanted, ways)).await.unwrap_or(Err(Unreachable::Slow));
     if established.is_err() {
         counters.upstream_connects_failed.add(1);
     }
