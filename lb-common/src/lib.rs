@@ -12,3 +12,4 @@ pub mod addr;
 pub mod lookup;
 pub mod maps;
 pub mod outcome;
+pub mod splice;

@@ -5,7 +5,8 @@
 //! Does not do: opening a map.
 
 use crate::lookup::{Listener, ListenerKey};
-use crate::outcome::LookupOutcome;
+use crate::outcome::{LookupOutcome, SpliceOutcome};
+use crate::splice::{Conn, FlowKey, FlowRef};
 
 /// Version of the contract. Raise it when a key, a value, a capacity or the meaning of a field changes: pins of
 /// another version are never adopted.
@@ -38,7 +39,73 @@ pub const COUNTERS_MAX: u32 = LookupOutcome::ALL.len() as u32;
 /// Size of the ring of log records in bytes; aya-log fixes it.
 pub const LOGS_BYTES: u32 = 128 * 1024;
 
-/// An upper bound of what the kernel allocates for all maps, in bytes.
+/// Version of the contract of the splice, apart from [`ABI_VERSION`]: live pairs must survive a change of the other.
+pub const SPLICE_ABI_VERSION: u32 = 1;
+
+/// The classifier on the way in (tcx, or clsact before kernel 6.6).
+pub const SPLICE_PROGRAM: &str = "sluice_splice";
+
+/// The classifier on the way out.
+pub const SILENCE_PROGRAM: &str = "sluice_silence";
+
+/// The translation in XDP.
+pub const SPLICE_XDP_PROGRAM: &str = "sluice_spl_xdp";
+
+/// Hash of [`FlowKey`] to [`FlowRef`], preallocated: never an LRU, whose eviction would break a live pair.
+pub const FLOWS: &str = "FLOWS";
+
+/// Array of [`Conn`].
+pub const CONNS: &str = "CONNS";
+
+/// Packets by [`SpliceOutcome`], one number a CPU.
+pub const SPLICE_COUNTERS: &str = "SPLICE_COUNTERS";
+
+/// Ring of [`Event`](crate::splice::Event).
+pub const EVENTS: &str = "EVENTS";
+
+/// Interfaces by index whose driver takes redirected frames in native mode (`BPF_MAP_TYPE_DEVMAP_HASH`, kernel 5.4).
+pub const PORTS: &str = "PORTS";
+
+/// Pairs that the kernel may carry at once: 16,384, half of what one source address of ours can open to one backend.
+pub const CONNS_MAX: u32 = 16_384;
+
+/// Two keys a pair.
+pub const FLOWS_MAX: u32 = 2 * CONNS_MAX;
+
+/// Size of the ring of events, bytes: 2,700 events of 24 bytes with their heads, more than a worker hands off in 50 ms.
+pub const EVENTS_BYTES: u32 = 64 * 1024;
+
+/// Interfaces of a machine that can be in [`PORTS`].
+pub const PORTS_MAX: u32 = 1_024;
+
+/// One counter an outcome.
+pub const SPLICE_COUNTERS_MAX: u32 = SpliceOutcome::ALL.len() as u32;
+
+/// Bytes that a pair costs in the kernel: its record and two elements of the hash with their share of the buckets.
+#[must_use]
+pub const fn pair_bytes() -> u64 {
+    size_of::<Conn>() as u64 + 2 * flow_bytes()
+}
+
+const fn flow_bytes() -> u64 {
+    // Head of an element, key, value, a bucket; see `memory_bytes_max`.
+    48 + size_of::<FlowKey>() as u64 + size_of::<FlowRef>() as u64 + 16
+}
+
+/// An upper bound of what the kernel allocates for the maps of the splice, in bytes: records and keys are set aside for
+/// all pairs at the start; what else there is, as in [`memory_bytes_max`].
+#[must_use]
+pub const fn splice_memory_bytes_max(cpus: u32) -> u64 {
+    let conns = CONNS_MAX as u64 * size_of::<Conn>() as u64;
+    let flows = (FLOWS_MAX as u64 + cpus as u64) * flow_bytes();
+    let counters = SPLICE_COUNTERS_MAX as u64 * (8 + 8 * cpus as u64);
+    let events = EVENTS_BYTES as u64 + 4 * 4096;
+    // An element of a devmap with its head and a bucket: 128 bytes are more.
+    let ports = PORTS_MAX as u64 * 128;
+    conns + flows + counters + events + ports
+}
+
+/// An upper bound of what the kernel allocates for all maps of the look-up, in bytes.
 ///
 /// Hash: an element has a head of 48 bytes (kernel 6.18, `struct htab_elem`), then key and value rounded up to 8; a
 /// bucket is 16 bytes; elements are preallocated, with one more a CPU. Sockmap: a pointer a slot, and 128 bytes for
@@ -67,8 +134,17 @@ mod tests {
     }
 
     #[test]
+    fn a_pair_costs_512_bytes() {
+        assert_eq!(pair_bytes(), 512);
+        // 16,384 * 288 + 32,770 * 112 + 12 * 24 + 81,920 + 131,072.
+        assert_eq!(splice_memory_bytes_max(2), 8_602_112);
+    }
+
+    #[test]
     fn names_fit_what_the_kernel_keeps() {
-        for name in [LOOKUP_PROGRAM, LISTENERS, SOCKETS, COUNTERS, LOGS] {
+        let of_splice =
+            [SPLICE_PROGRAM, SILENCE_PROGRAM, SPLICE_XDP_PROGRAM, FLOWS, CONNS, SPLICE_COUNTERS, EVENTS, PORTS];
+        for name in [LOOKUP_PROGRAM, LISTENERS, SOCKETS, COUNTERS, LOGS].into_iter().chain(of_splice) {
             assert!(name.len() < 16, "{name}: the kernel keeps 15 bytes (BPF_OBJ_NAME_LEN)");
         }
     }

@@ -59,13 +59,91 @@ impl LookupOutcome {
     }
 }
 
+/// What became of one packet at the splice: on the way in (tc or XDP), or on the way out of the local stack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "an outcome decides what happens to the packet"]
+#[repr(u32)]
+pub enum SpliceOutcome {
+    /// No TCP over IP, a fragment, or too short to tell; goes on as without us.
+    PassedProtocol = 0,
+    /// Of no pair; goes on as without us.
+    PassedUnknown = 1,
+    /// Of a pair that waits or that userspace carries on with: the local stack's.
+    PassedWaiting = 2,
+    /// Made its pair userspace's for good; the local stack's.
+    Refused = 3,
+    /// Translated, towards the backend.
+    Up = 4,
+    /// Translated, towards the client.
+    Down = 5,
+    /// Translated, towards the client, and the first of its pair.
+    Activated = 6,
+    /// A SYN that takes the 4-tuple of a closing pair over; the local stack's.
+    Reused = 7,
+    /// Of a carried pair, but no next hop is known for it; dropped, and the sender repeats it.
+    NoHop = 8,
+    /// Of a carried pair, but the program could not write it; dropped.
+    Unwritable = 9,
+    /// What the local stack still had to say to a side of a carried pair; dropped.
+    Silenced = 10,
+    /// XDP: left for tc, which can do more (no next hop in the cache, or one that is not in native mode).
+    LeftForTc = 11,
+}
+
+impl SpliceOutcome {
+    /// Every case, in the order of the counter indexes.
+    pub const ALL: [Self; 12] = [
+        Self::PassedProtocol,
+        Self::PassedUnknown,
+        Self::PassedWaiting,
+        Self::Refused,
+        Self::Up,
+        Self::Down,
+        Self::Activated,
+        Self::Reused,
+        Self::NoHop,
+        Self::Unwritable,
+        Self::Silenced,
+        Self::LeftForTc,
+    ];
+
+    /// Index into the map [`SPLICE_COUNTERS`](crate::maps::SPLICE_COUNTERS).
+    #[inline(always)]
+    #[must_use]
+    pub const fn index(self) -> u32 {
+        self as u32
+    }
+
+    /// The name in metrics, commands and documents.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::PassedProtocol => "passed_protocol",
+            Self::PassedUnknown => "passed_unknown",
+            Self::PassedWaiting => "passed_waiting",
+            Self::Refused => "refused",
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Activated => "activated",
+            Self::Reused => "reused",
+            Self::NoHop => "no_hop",
+            Self::Unwritable => "unwritable",
+            Self::Silenced => "silenced",
+            Self::LeftForTc => "left_for_tc",
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::LookupOutcome;
+    use super::{LookupOutcome, SpliceOutcome};
 
     #[test]
     fn indexes_count_up_in_the_order_of_all() {
         for (index, outcome) in LookupOutcome::ALL.into_iter().enumerate() {
+            assert_eq!(outcome.index() as usize, index, "{}", outcome.name());
+        }
+        for (index, outcome) in SpliceOutcome::ALL.into_iter().enumerate() {
             assert_eq!(outcome.index() as usize, index, "{}", outcome.name());
         }
     }

@@ -11,6 +11,7 @@ pub mod balance;
 pub mod class;
 pub mod explain;
 pub mod filter;
+pub mod handoff;
 pub mod model;
 pub mod plan;
 pub mod problem;

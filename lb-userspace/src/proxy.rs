@@ -33,6 +33,7 @@ mod record;
 mod relay;
 mod respond;
 mod select;
+mod splice;
 mod tls;
 mod trailers;
 mod tunnel;
@@ -40,6 +41,7 @@ mod upstream;
 mod worker;
 
 pub use listener::{BindError, BindMode, Listener, Protocol, bind};
+pub use splice::{Account, Pending, Splice};
 pub use tls::{Keys, TlsError, suite_names};
 
 use crate::config::{self, Limits};

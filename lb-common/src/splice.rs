@@ -1,0 +1,224 @@
+//! A pair of TCP connections that the kernel joins packet by packet: what userspace fixes at the hand-off and what the
+//! programs keep.
+//!
+//! Owns: key and value of the maps [`FLOWS`](crate::maps::FLOWS) and [`CONNS`](crate::maps::CONNS), the states of a
+//! record, and the events of the ring. Goes in: nothing. Comes out: types for both sides.
+//! Does not do: the arithmetic of a hand-off (`lb_core::handoff`), the translation (`lb-ebpf`).
+//!
+//! One record holds both directions of a pair. Two keys lead to it: the 4-tuple of packets that arrive from the client,
+//! and that of packets that arrive from the backend. Sequence numbers count modulo 2^32 (RFC 9293 section 3.4).
+
+use crate::abi;
+use crate::abi::Plain;
+use crate::addr::Addr;
+
+/// The packet came from the client.
+pub const UP: u32 = 0;
+/// The packet came from the backend.
+pub const DOWN: u32 = 1;
+
+/// No pair; what a packet finds that read its key just before it was taken out.
+pub const FREE: u32 = 0;
+/// Entries are in place, and both connections still are the local stack's: the first payload of the backend decides.
+pub const WAITING: u32 = 1;
+/// Something happened that only userspace can carry on with; packets are the local stack's for good.
+pub const DIRTY: u32 = 2;
+/// Packets are translated.
+pub const ACTIVE: u32 = 3;
+/// Packets are translated, and both sides have said that they send no more, or one has reset: the record goes soon.
+pub const CLOSING: u32 = 4;
+
+/// Any payload of the backend with the right numbers activates.
+pub const ANY_ANSWER: u32 = 0;
+/// The payload must begin with `HTTP/1.1 101`; another leaves both connections to userspace.
+pub const SWITCH_ANSWER: u32 = 1;
+
+/// Flag of [`Direction::flags`]: a FIN of this direction has passed.
+pub const FIN: u32 = 1;
+/// A RST of this direction has passed.
+pub const RST: u32 = 2;
+/// [`Direction::clock_offset`] is known.
+pub const CLOCK_KNOWN: u32 = 4;
+
+/// Bytes that are kept of the first payload of the backend: as far as the status of `HTTP/1.1 200`.
+pub const FIRST_BYTES: usize = 16;
+
+abi! {
+    /// The 4-tuple of an arriving TCP packet.
+    FlowKey, 40 {
+        /// Source address.
+        src: Addr,
+        /// Destination address.
+        dst: Addr,
+        /// Source port in the byte order of the machine.
+        src_port: u16,
+        /// Destination port in the byte order of the machine.
+        dst_port: u16,
+        /// Zero.
+        reserved: [u8; 4],
+    }
+}
+
+abi! {
+    /// What a [`FlowKey`] leads to.
+    FlowRef, 8 {
+        /// Index into [`CONNS`](crate::maps::CONNS), less than [`CONNS_MAX`](crate::maps::CONNS_MAX).
+        conn: u32,
+        /// [`UP`] or [`DOWN`].
+        direction: u32,
+    }
+}
+
+abi! {
+    /// One direction of a pair: how its packets leave, and how far it is.
+    Direction, 112 {
+        /// Source address of packets when they leave: ours.
+        src: Addr,
+        /// Destination address of packets when they leave.
+        dst: Addr,
+        /// Source port when they leave, byte order of the machine.
+        src_port: u16,
+        /// Destination port when they leave, byte order of the machine.
+        dst_port: u16,
+        /// Added to the sequence number.
+        seq_delta: u32,
+        /// Added to the acknowledgement number and to both edges of every SACK block (RFC 2018).
+        ack_delta: u32,
+        /// Our timestamp clock (RFC 7323) on the connection that packets leave by, milliseconds, at [`Conn::begun_ns`].
+        clock_base: u32,
+        /// Added to TSval, once [`CLOCK_KNOWN`]; subtracted from TSecr of the other direction.
+        clock_offset: u32,
+        /// Window of the sender is in units of `1 << window_left`…
+        window_left: u8,
+        /// …and leaves in units of `1 << window_right`.
+        window_right: u8,
+        /// MAC address of the next hop; kept by the programs.
+        hop_dst: [u8; 6],
+        /// MAC address of the interface that packets leave by; kept by the programs.
+        hop_src: [u8; 6],
+        /// Zero.
+        reserved: [u8; 6],
+        /// Interface that packets leave by; 0: not looked up yet. Kept by the programs.
+        hop_ifindex: u32,
+        /// [`FIN`], [`RST`], [`CLOCK_KNOWN`]. Kept by the programs.
+        flags: u32,
+        /// Where the next byte is expected: the largest sequence number that arrived, with its payload, as it arrived.
+        seq_next: u32,
+        /// The last acknowledgement number, as it arrived.
+        ack_last: u32,
+        /// When the next hop was looked up, `CLOCK_MONOTONIC` (coarse), nanoseconds. Kept by the programs.
+        hop_ns: u64,
+        /// Packets that left; a segment that the kernel joined (GRO) is one.
+        packets: u64,
+        /// Bytes of payload that left, retransmissions among them.
+        bytes: u64,
+    }
+}
+
+impl Plain for Direction {}
+
+abi! {
+    /// A pair of connections.
+    Conn, 288 {
+        /// From the client to the backend.
+        up: Direction,
+        /// From the backend to the client.
+        down: Direction,
+        /// [`FREE`], [`WAITING`], [`DIRTY`], [`ACTIVE`] or [`CLOSING`]; changed by compare-and-swap.
+        state: u32,
+        /// [`ANY_ANSWER`] or [`SWITCH_ANSWER`].
+        answer: u32,
+        /// The backend's first payload acknowledges this, in its own packets: all of the request.
+        activate_ack: u32,
+        /// The backend's first payload has this sequence number.
+        activate_seq: u32,
+        /// Counts the pairs that had this record, so that a late event is not taken for one of another pair.
+        generation: u32,
+        /// How many bytes of `first` are there.
+        first_len: u32,
+        /// When userspace read the clocks of the hand-off, `CLOCK_MONOTONIC`, nanoseconds.
+        begun_ns: u64,
+        /// When a packet of either direction passed last, `CLOCK_MONOTONIC` (coarse), nanoseconds.
+        seen_ns: u64,
+        /// The first bytes of the backend's answer.
+        first: [u8; FIRST_BYTES],
+        /// Zero.
+        reserved: [u8; 8],
+    }
+}
+
+/// Kind of an [`Event`]: the kernel carries the pair.
+pub const EVENT_ACTIVATED: u32 = 1;
+/// The pair stays in userspace: [`DIRTY`].
+pub const EVENT_REFUSED: u32 = 2;
+/// Both sides have finished or one has reset: [`CLOSING`].
+pub const EVENT_CLOSING: u32 = 3;
+/// A SYN came on the 4-tuple of a closing pair; its key was taken out by the program.
+pub const EVENT_REUSED: u32 = 4;
+
+abi! {
+    /// What the programs tell userspace at once. Losing one costs time only: a sweep finds the same in the record.
+    Event, 16 {
+        /// `EVENT_…`.
+        kind: u32,
+        /// Index of the record.
+        conn: u32,
+        /// [`Conn::generation`].
+        generation: u32,
+        /// Zero.
+        reserved: u32,
+    }
+}
+
+impl FlowKey {
+    /// A key of these ends.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(src: Addr, src_port: u16, dst: Addr, dst_port: u16) -> Self {
+        Self { src, dst, src_port, dst_port, reserved: [0; 4] }
+    }
+}
+
+impl Direction {
+    /// Nothing.
+    pub const ZERO: Self = Self {
+        src: [0; 16],
+        dst: [0; 16],
+        src_port: 0,
+        dst_port: 0,
+        seq_delta: 0,
+        ack_delta: 0,
+        clock_base: 0,
+        clock_offset: 0,
+        window_left: 0,
+        window_right: 0,
+        hop_dst: [0; 6],
+        hop_src: [0; 6],
+        reserved: [0; 6],
+        hop_ifindex: 0,
+        flags: 0,
+        seq_next: 0,
+        ack_last: 0,
+        hop_ns: 0,
+        packets: 0,
+        bytes: 0,
+    };
+}
+
+impl Conn {
+    /// A record of no pair.
+    pub const ZERO: Self = Self {
+        up: Direction::ZERO,
+        down: Direction::ZERO,
+        state: FREE,
+        answer: ANY_ANSWER,
+        activate_ack: 0,
+        activate_seq: 0,
+        generation: 0,
+        first_len: 0,
+        begun_ns: 0,
+        seen_ns: 0,
+        first: [0; FIRST_BYTES],
+        reserved: [0; 8],
+    };
+}
