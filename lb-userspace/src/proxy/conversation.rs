@@ -113,7 +113,17 @@ pub async fn converse(
         }
     };
     seat.answered(record.status);
-    if let Err(failure) = poll_fn(|cx| relay.poll_body(cx)).await {
+    if !keep_alive {
+        relay.scratch.down.close_behind();
+    }
+    let mut begun = false;
+    let passed = poll_fn(|cx| {
+        if !std::mem::replace(&mut begun, true) {
+            relay.read_on(cx, &worker.buffers);
+        }
+        relay.poll_body(cx)
+    });
+    if let Err(failure) = passed.await {
         seat.failed(&failure);
         record.error = Some(failure.word());
         return Conversation::Over(After::Reset, false);

@@ -9,6 +9,7 @@ use super::connection::Connection;
 use super::h2::client::Shared;
 use super::handshake;
 use super::listener::Protocol;
+use super::parked::Lot;
 use super::tls::Terminator;
 use super::upstream::Key;
 use super::upstream::pool::Pool;
@@ -101,6 +102,8 @@ pub struct Worker {
     pub hsts: Option<Hsts>,
     /// Peers whose connections begin with a PROXY protocol header.
     pub in_front: Arc<[IpNet]>,
+    /// Connections that have been idle for a while.
+    pub lot: Lot,
     /// No request may follow the one at work.
     pub draining: Cell<bool>,
     reader: RefCell<Reader>,
@@ -150,6 +153,7 @@ pub async fn run(
     for (served, protocol, socket) in listeners {
         tokio::task::spawn_local(worker.clone().accept(served, protocol, socket, phase.clone()));
     }
+    tokio::task::spawn_local(Lot::watch(worker.clone()));
     let ticking = worker.clone();
     let mut ticks = 0_u64;
     tokio::task::spawn_local(async move {
@@ -166,6 +170,7 @@ impl Worker {
             pool: Pool::new(clock.clone(), parts.counters.clone(), &parts.limits),
             shared: Shared::new(clock.clone()),
             ways: Ways::default(),
+            lot: Lot::new(clock.clone(), parts.counters.clone()),
             limits: parts.limits,
             counters: parts.counters,
             log: parts.log,
@@ -221,6 +226,7 @@ impl Worker {
 
     fn each_tick(&self, ticks: &mut u64) {
         *ticks += 1;
+        self.lot.expire();
         if !ticks.is_multiple_of(SWEEP_TICKS) {
             return;
         }
@@ -280,10 +286,14 @@ impl Worker {
         let begun = Box::pin(self.clone().begin(tcp, peer, (served, protocol)));
         tokio::task::spawn_local(async move {
             if let Some(connection) = begun.await {
-                connection.serve().await;
+                serve(connection, open).await;
             }
-            drop(open);
         });
+    }
+
+    /// Serves a connection that was parked.
+    pub fn serve(self: &Rc<Self>, connection: Box<Connection>, open: Open) {
+        tokio::task::spawn_local(serve(connection, open));
     }
 
     async fn begin(
@@ -297,10 +307,11 @@ impl Worker {
         Some(Box::new(Connection::new(self, client, deadline, Rc::new(facts))))
     }
 
-    async fn drained(&self, mut phase: watch::Receiver<Phase>) -> usize {
+    async fn drained(self: &Rc<Self>, mut phase: watch::Receiver<Phase>) -> usize {
         // The sender lives as long as the Proxy; without it there is nobody to serve for.
         let _ = phase.wait_for(|phase| *phase != Phase::Serving).await;
         self.draining.set(true);
+        self.lot.empty(self);
         self.clock.wake_all();
         let until = match phase.wait_for(|phase| matches!(phase, Phase::Draining(_))).await.map(|phase| *phase) {
             Ok(Phase::Draining(until)) => until,
@@ -313,8 +324,17 @@ impl Worker {
     }
 }
 
+/// Serves a connection to its end, or parks it.
+async fn serve(connection: Box<Connection>, open: Open) {
+    if let Some((connection, left_ms)) = connection.serve().await {
+        let worker = connection.worker.clone();
+        worker.lot.park(*connection, open, left_ms);
+    }
+}
+
 /// Counts a connection as long as it lives.
-struct Open {
+#[derive(Debug)]
+pub struct Open {
     worker: Rc<Worker>,
 }
 

@@ -13,6 +13,7 @@ mod hsts;
 mod limits;
 mod malformed;
 mod misdirected;
+mod parked;
 mod proxy_protocol;
 mod rig;
 mod routing;
