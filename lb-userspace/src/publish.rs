@@ -8,7 +8,9 @@ use lb_core::Snapshot;
 use lb_core::balance::ServiceState;
 use lb_core::model::{Service, ServiceId, ServiceKey};
 use std::collections::HashMap;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// A Snapshot that serves, with the state of its services.
 #[derive(Debug, Default)]
@@ -43,7 +45,8 @@ impl Published {
 #[derive(Debug, Default)]
 pub struct Publisher {
     current: Arc<ArcSwap<Published>>,
-    writer: Mutex<()>,
+    /// Held while a Snapshot is published; takes what served before, once there was something.
+    writer: Mutex<Option<Sender<Arc<Published>>>>,
 }
 
 /// A reader of one thread: checks for a newer Snapshot with one atomic load.
@@ -53,8 +56,9 @@ impl Publisher {
     /// Makes a Snapshot serve, and answers its version. Balancing state is carried over by the
     /// name of the service and the address of the endpoint.
     pub fn publish(&self, mut snapshot: Snapshot) -> u64 {
-        let _one_writer = self.writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let old = self.current.load();
+        // Held to the end: there is one writer.
+        let mut writer = self.writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let old = self.current.load_full();
         snapshot.version = old.snapshot.version + 1;
         let before = old.snapshot.services.iter().map(|s| &**s).zip(&old.states);
         let kept: HashMap<&ServiceKey, (&Service, &Arc<ServiceState>)> =
@@ -63,7 +67,10 @@ impl Publisher {
         let states =
             snapshot.services.iter().map(|s| ServiceState::carry(kept.get(&s.key).copied(), s, now_ms)).collect();
         let (version, epoch) = (snapshot.version, old.epoch);
+        drop(kept);
         self.current.store(Arc::new(Published { snapshot, states, epoch }));
+        // It takes nothing when its thread could not be started, and then whoever holds it last takes it apart.
+        drop(writer.get_or_insert_with(retire).send(old));
         version
     }
 
@@ -86,9 +93,53 @@ impl Publisher {
     }
 }
 
+/// How often it is looked whether the last request has let go of what served before.
+const RETIRE_LOOK: Duration = Duration::from_millis(100);
+
+/// A thread that lets go of what served before when all others have: taking ten thousand routes apart takes milliseconds,
+/// which no request should spend.
+fn retire() -> Sender<Arc<Published>> {
+    let (sender, receiver) = channel::<Arc<Published>>();
+    let work = move || {
+        let mut held = Vec::new();
+        loop {
+            let next = match held.is_empty() {
+                true => receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                false => receiver.recv_timeout(RETIRE_LOOK),
+            };
+            match next {
+                Ok(published) => held.push(published),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            held.retain(|published| Arc::strong_count(published) > 1);
+        }
+    };
+    if let Err(error) = std::thread::Builder::new().name("retire".to_owned()).spawn(work) {
+        tracing::warn!(%error, "what served before is taken apart by requests");
+    }
+    sender
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_served_before_is_let_go_of() {
+        let publisher = Publisher::default();
+        publisher.publish(Snapshot::default());
+        let (old, held) = (Arc::downgrade(&publisher.current()), publisher.current());
+        publisher.publish(Snapshot::default());
+        std::thread::sleep(2 * RETIRE_LOOK);
+        assert_eq!(Arc::strong_count(&held), 2, "a reader has it, and the thread that waits for it");
+        drop(held);
+        let gone = (0..100).any(|_| {
+            std::thread::sleep(RETIRE_LOOK / 10);
+            old.upgrade().is_none()
+        });
+        assert!(gone, "nobody needs it any more");
+    }
 
     #[test]
     fn balancing_goes_on_where_it_was() {

@@ -232,7 +232,9 @@ impl<F: FnMut(&Store, Vec<Problem>) -> Option<i64>> Watcher<F> {
         };
         let interest = self.directory.directories().get(directory);
         let file = interest.is_some_and(|interest| interest.in_file(name));
-        if !file && !interest.is_some_and(|interest| interest.every) {
+        // A hidden name is never read by itself: it is what an editor or a rename begins with.
+        let hidden = name.as_encoded_bytes().starts_with(b".");
+        if !file && (hidden || !interest.is_some_and(|interest| interest.every)) {
             return Heard::Nothing;
         }
         let path = directory.join(name);
