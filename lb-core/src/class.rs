@@ -11,12 +11,10 @@ use std::fmt;
 pub enum Class {
     /// Userspace sees every request.
     PerRequest,
-    /// Userspace sees the first bytes, and the kernel carries all that follows.
-    Spliced,
 }
 
 /// Why a connection has its class and not a better one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
     /// The agent decrypts, so every byte passes through it.
@@ -27,12 +25,6 @@ pub enum Reason {
     SeveralBackends,
     /// Nobody allowed that later requests of a connection skip routing.
     NotOptedIn,
-    /// The owner allowed it, and nothing speaks against it.
-    OptedIn,
-    /// TLS goes to the backend as it is.
-    Passthrough,
-    /// The protocol was switched: there are no more requests.
-    Upgrade,
 }
 
 /// A class with its reason.
@@ -73,62 +65,11 @@ pub fn classify(facts: Facts) -> Classified {
     Classified { class: Class::PerRequest, reason }
 }
 
-impl Class {
-    /// The name in metrics, commands and documents.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::PerRequest => "per-request",
-            Self::Spliced => "spliced",
-        }
-    }
-}
-
-impl Reason {
-    /// Every reason.
-    pub const ALL: [Self; 7] = [
-        Self::TlsTerminatedHere,
-        Self::PerRequestFilter,
-        Self::SeveralBackends,
-        Self::NotOptedIn,
-        Self::OptedIn,
-        Self::Passthrough,
-        Self::Upgrade,
-    ];
-
-    /// Place in [`Self::ALL`].
-    #[must_use]
-    pub const fn index(self) -> usize {
-        self as usize
-    }
-
-    /// The class that it is a reason of.
-    #[must_use]
-    pub const fn class(self) -> Class {
-        match self {
-            Self::OptedIn | Self::Passthrough | Self::Upgrade => Class::Spliced,
-            _ => Class::PerRequest,
-        }
-    }
-
-    /// The name in metrics, commands and documents.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::TlsTerminatedHere => "tls-terminated-here",
-            Self::PerRequestFilter => "per-request-filter",
-            Self::SeveralBackends => "several-backends",
-            Self::NotOptedIn => "not-opted-in",
-            Self::OptedIn => "opted-in",
-            Self::Passthrough => "passthrough",
-            Self::Upgrade => "upgrade",
-        }
-    }
-}
-
 impl fmt::Display for Class {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        f.write_str(match self {
+            Self::PerRequest => "per-request",
+        })
     }
 }
 
@@ -139,9 +80,6 @@ impl fmt::Display for Reason {
             Self::PerRequestFilter => "a filter acts on each request",
             Self::SeveralBackends => "paths of this host lead to several services",
             Self::NotOptedIn => "plain HTTP whose owner did not allow steering whole connections",
-            Self::OptedIn => "its owner allowed steering whole connections",
-            Self::Passthrough => "TLS passes through to the backend",
-            Self::Upgrade => "the protocol was switched",
         })
     }
 }

@@ -7,7 +7,6 @@ pub mod certificate;
 pub mod client_auth;
 pub mod host;
 pub mod origin;
-pub mod passthrough;
 pub mod policy;
 pub mod route;
 pub mod service;
@@ -17,7 +16,6 @@ pub use certificate::{Certificate, CertificateTable};
 pub use client_auth::{ClientAuth, ClientAuthTable};
 pub use host::{HostPattern, InvalidHost};
 pub use origin::{Kind, ObjectRef, Origin};
-pub use passthrough::Passthrough;
 pub use policy::{Balance, HashKey, Policy, Retry};
 pub use route::{Expression, InvalidPath, PathMatch, Route, RouteId};
 pub use service::{Endpoint, Service, ServiceId, ServiceKey};
@@ -41,8 +39,6 @@ pub struct Snapshot {
     pub certificates: CertificateTable,
     /// What hosts ask of their clients.
     pub client_auth: ClientAuthTable,
-    /// Server names whose TLS is passed through.
-    pub passthrough: Passthrough,
 }
 
 impl Snapshot {

@@ -74,7 +74,7 @@ impl Translator {
         self.compiled.sweep();
         self.shared.sweep();
         let services = services.finish();
-        (Snapshot { version: 0, routes, services, certificates, client_auth, passthrough: Default::default() }, report.finish())
+        (Snapshot { version: 0, routes, services, certificates, client_auth }, report.finish())
     }
 
     /// How many path expressions were compiled so far.
