@@ -91,6 +91,9 @@ fn plan(
 ) -> Result<Forward, &'static str> {
     let route = published.snapshot.routes.get(id).ok_or("no-route")?;
     line.routed(route);
+    if !route.admits(client.to_canonical()) {
+        return Err("source-range");
+    }
     let Target::Service(service) = route.target else { return Err("unavailable") };
     if let Some((service, _)) = published.service(service) {
         line.service(&service.key);

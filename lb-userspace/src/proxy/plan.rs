@@ -89,7 +89,7 @@ impl Forward {
 
     /// Who carries its connection.
     pub fn class(&self) -> Classified {
-        self.route().class
+        if self.upgrade.is_some() { self.route().upgrade } else { self.route().class }
     }
 
     /// Limits, balancing and retries of its route.

@@ -47,17 +47,17 @@ fn weigh(conn: &Connection, forward: &Forward, scratch: &Scratch) -> Result<Offe
     if !matches!(conn.client, Client::Plain(_)) {
         return Err(Why::Class(Reason::TlsTerminatedHere));
     }
-    let switches = forward.upgrade.is_some();
-    if !switches && class.class != Class::Spliced {
+    if class.class != Class::Spliced {
         return Err(Why::Class(class.reason));
     }
     let ledger = conn.worker.splicing.as_ref().ok_or(Why::Apart(Apart::Unavailable))?;
-    let (answer, reason) = if switches { (Answer::Switch, Reason::Upgrade) } else { (Answer::Any, class.reason) };
+    let switches = forward.upgrade.is_some();
+    let answer = if switches { Answer::Switch } else { Answer::Any };
     unfit(conn, forward, ledger.splicing.upgrades).map_err(Why::Unfit)?;
     let body_bytes = body_bytes(conn.input.filled().len(), forward.length, switches).map_err(Why::Unfit)?;
     let request_bytes = scratch.up.out.unsent().saturating_add(body_bytes);
     let request_bytes = u32::try_from(request_bytes).map_err(|_| Why::Unfit(Unfit::Body))?;
-    Ok(Offer { answer, reason, counts: false, request_bytes })
+    Ok(Offer { answer, reason: class.reason, counts: false, request_bytes })
 }
 
 fn unfit(conn: &Connection, forward: &Forward, upgrades: bool) -> Result<(), Unfit> {
