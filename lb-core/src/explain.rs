@@ -3,7 +3,7 @@
 //! Goes in: a Snapshot and a request as a person writes it. Comes out: the same decision that the request path makes,
 //! by the same functions, with its reasons.
 
-use crate::class::{self, Classified, Facts};
+use crate::class::{Classified, Reason};
 use crate::filter::{Filter, Request, Verdict};
 use crate::model::route::Target;
 use crate::model::{Endpoint, Policy, Route, Snapshot, host};
@@ -158,7 +158,7 @@ impl Explanation {
         self.balance = Some(route.policy.balance.to_string());
         self.policy = Some(route.policy.clone());
         self.filters = route.filters.iter().map(Filter::name).collect();
-        let class = if secure { class::classify(Facts { tls: true, ..Facts::default() }) } else { route.class };
+        let class = if secure { Reason::TlsTerminatedHere.into() } else { route.class };
         self.class = Some(class);
         self.class_reason = class.reason.to_string();
     }

@@ -82,6 +82,13 @@ impl Filter {
         }
     }
 
+    /// Whether it looks at more of a request than the address of the client, which is the same for all requests of a
+    /// connection.
+    #[must_use]
+    pub fn needs_each_request(&self) -> bool {
+        !matches!(self, Self::SourceRange(_))
+    }
+
     pub(crate) fn apply(&self, route: &Route, request: &mut Request<'_>) -> Verdict {
         match self {
             Self::SourceRange(filter) => filter.apply(request),

@@ -7,6 +7,7 @@ pub mod certificate;
 pub mod client_auth;
 pub mod host;
 pub mod origin;
+pub mod passthrough;
 pub mod policy;
 pub mod route;
 pub mod service;
@@ -16,8 +17,9 @@ pub use certificate::{Certificate, CertificateTable};
 pub use client_auth::{ClientAuth, ClientAuthTable};
 pub use host::{HostPattern, InvalidHost};
 pub use origin::{Kind, ObjectRef, Origin};
+pub use passthrough::PassthroughTable;
 pub use policy::{Balance, HashKey, Policy, Retry};
-pub use route::{Expression, InvalidPath, PathMatch, Route, RouteId};
+pub use route::{Expression, InvalidPath, PathMatch, Route, RouteId, Steering};
 pub use service::{Endpoint, Service, ServiceId, ServiceKey};
 pub use upstream::{Authorities, ProxyProtocol, Upstream, UpstreamTls};
 
@@ -39,6 +41,8 @@ pub struct Snapshot {
     pub certificates: CertificateTable,
     /// What hosts ask of their clients.
     pub client_auth: ClientAuthTable,
+    /// Hosts whose TLS goes to a backend as it is.
+    pub passthrough: PassthroughTable,
 }
 
 impl Snapshot {

@@ -4,15 +4,17 @@
 //! Does not look at methods or headers, and does not fall from one host's paths to another's: a host that is
 //! listed answers for all its paths, as in ingress-nginx.
 
+mod class;
 pub mod host;
 pub mod path;
 pub mod table;
 
-use crate::class::{self, Facts};
+use crate::class::Reason;
 use crate::model::route::Target;
-use crate::model::{HostPattern, Origin, PathMatch, Route, RouteId};
+use crate::model::{HostPattern, Origin, PathMatch, Route, RouteId, ServiceId, Steering};
 use host::HostIndex;
 use path::{Inserted, PathIndex};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// What a look-up found.
@@ -106,6 +108,8 @@ pub struct Builder {
     table: RouteTable,
     /// The host of each route: its place in `hosts`.
     places: Vec<u32>,
+    /// Services that some route leads to in vain.
+    closed: HashSet<ServiceId>,
 }
 
 /// The same host and path are served already.
@@ -162,14 +166,17 @@ impl Builder {
         Ok(())
     }
 
+    /// A route that answers by itself would lead to this service, were it not for what its owner wants of clients. No
+    /// other route may let later requests of a connection reach it unseen.
+    pub fn closed(&mut self, service: ServiceId) {
+        self.closed.insert(service);
+    }
+
     /// Finishes: computes classes and orders expressions.
     #[must_use]
     pub fn build(self) -> RouteTable {
-        let Self { mut table, places } = self;
-        for (route, place) in table.routes.iter_mut().zip(&places) {
-            let backends = if table.hosts[*place as usize].several { 2 } else { 1 };
-            route.class = class::classify(Facts { tls: false, filtered: !route.filters.is_empty(), backends });
-        }
+        let Self { mut table, places, closed } = self;
+        class::decide(&mut table, &places, &closed);
         for host in &mut table.hosts {
             host.paths.seal(|id| table.routes[id.0 as usize].path.text());
         }
@@ -218,7 +225,9 @@ pub fn plain_route(host: HostPattern, path: PathMatch, origin: Origin, target: T
         upstream: Arc::default(),
         upstream_in_clear: None,
         policy: Arc::default(),
-        class: class::classify(Facts::default()),
+        steering: Steering::default(),
+        class: Reason::NotOptedIn.into(),
+        upgrade: Reason::Upgrade.into(),
     }
 }
 

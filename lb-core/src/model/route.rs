@@ -9,6 +9,7 @@ use crate::class::Classified;
 use crate::filter::Filter;
 use serde::Serialize;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Index of a route in its Snapshot.
@@ -183,8 +184,23 @@ pub struct Route {
     pub upstream_in_clear: Option<Arc<Upstream>>,
     /// Limits, balancing, retries.
     pub policy: Arc<Policy>,
-    /// Who carries its connections, and why.
+    /// What its owner says of whole connections.
+    pub steering: Steering,
+    /// Who carries connections in the clear that bring its requests, and why.
     pub class: Classified,
+    /// Who carries a connection in the clear whose protocol one of its requests has switched, and why.
+    pub upgrade: Classified,
+}
+
+/// What decides, beside what a route does, whether its connections may be routed by their first request alone.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize)]
+pub struct Steering {
+    /// Its owner allowed that later requests of a connection skip routing.
+    pub connection: bool,
+    /// Its owner wrote a limit on bodies.
+    pub body_limit: bool,
+    /// Its host may ask for client certificates.
+    pub client_certificates: bool,
 }
 
 impl Route {
@@ -192,6 +208,15 @@ impl Route {
     #[must_use]
     pub fn upstream_for(&self, secure: bool) -> &Arc<Upstream> {
         self.upstream_in_clear.as_ref().filter(|_| !secure).unwrap_or(&self.upstream)
+    }
+
+    /// Whether a client (address in canonical form) may come at all: all that can be asked where no request is seen.
+    #[must_use]
+    pub fn admits(&self, client: IpAddr) -> bool {
+        self.filters.iter().all(|filter| match filter {
+            Filter::SourceRange(range) => range.contains(client),
+            _ => true,
+        })
     }
 }
 

@@ -26,7 +26,7 @@ use class::Classes;
 use expression::Compiled;
 use k8s_openapi::api::networking::v1::IngressSpec;
 use k8s_openapi::jiff::Timestamp;
-use lb_core::model::ObjectRef;
+use lb_core::model::{ObjectRef, PassthroughTable};
 use lb_core::{Problem, Snapshot};
 use report::Report;
 use shared::Shared;
@@ -74,7 +74,8 @@ impl Translator {
         self.compiled.sweep();
         self.shared.sweep();
         let services = services.finish();
-        (Snapshot { version: 0, routes, services, certificates, client_auth }, report.finish())
+        let passthrough = PassthroughTable::default();
+        (Snapshot { version: 0, routes, services, certificates, client_auth, passthrough }, report.finish())
     }
 
     /// How many path expressions were compiled so far.

@@ -17,6 +17,8 @@ use super::record::Record;
 use super::relay::{Failure, Head, Relay, Times};
 use super::respond::{self, Asked, Own, Passed};
 use super::select::{Seat, Tries};
+use super::splice::offer::Offer;
+use super::splice::pass::{self, Met, Wait};
 use super::worker::Worker;
 use std::future::poll_fn;
 
@@ -29,6 +31,8 @@ pub enum Conversation {
     Over(After, bool),
     /// The endpoint switches to the protocol that was asked for; the head that says so waits in `scratch.down`.
     Switched,
+    /// The kernel carries both connections from here on.
+    Carried(Wait),
     /// The idle connection was dead before it answered, and the request can be sent once more.
     Stale,
     /// The endpoint closed the connection before it answered, and the request can be sent to another one.
@@ -53,6 +57,7 @@ pub async fn reach(
     forward: &Forward,
     tries: &mut Tries,
     record: &mut Record,
+    offer: &mut Option<Offer>,
 ) -> Result<(Link, Seat), Own> {
     if let Some((service, _)) = forward.published.service(forward.service) {
         record.service(&service.key);
@@ -60,7 +65,7 @@ pub async fn reach(
     loop {
         let (seat, fresh) = tries.next(&conn.worker, forward)?;
         record.endpoint = Some(seat.endpoint());
-        match link::open(conn, forward, &seat, fresh).await {
+        match link::open(conn, forward, &seat, fresh, offer).await {
             Ok(link) => return Ok((link, seat)),
             Err(unreachable) => tries.unreachable(seat, &unreachable),
         }
@@ -89,9 +94,17 @@ pub async fn converse(
     let Connection { client, input, deadline, .. } = conn;
     let reply_bytes_max = limits.response_head_bytes_max;
     let mut relay = Relay::new(client, input, &mut link.stream, deadline, scratch, times, reply_bytes_max);
+    let mut first = match decided(&mut relay, link.wait.take(), &worker).await {
+        Ok(head) => head,
+        Err(wait) => return Conversation::Carried(wait),
+    };
     let mut interim = 0;
     let (reusable, keep_alive) = loop {
-        let head = match poll_fn(|cx| relay.poll_head(cx)).await {
+        let head = match first.take() {
+            Some(head) => head,
+            None => poll_fn(|cx| relay.poll_head(cx)).await,
+        };
+        let head = match head {
             Ok(head) => head,
             Err(Failure::UpstreamUntouched) => return Conversation::Stale,
             Err(Failure::UpstreamClosed) if link.reused && interim == 0 && is_repeatable(&relay, forward) => {
@@ -113,17 +126,7 @@ pub async fn converse(
         }
     };
     seat.answered(record.status);
-    if !keep_alive {
-        relay.scratch.down.close_behind();
-    }
-    let mut begun = false;
-    let passed = poll_fn(|cx| {
-        if !std::mem::replace(&mut begun, true) {
-            relay.read_on(cx, &worker.buffers);
-        }
-        relay.poll_body(cx)
-    });
-    if let Err(failure) = passed.await {
+    if let Err(failure) = pass_body(&mut relay, &worker, !keep_alive).await {
         seat.failed(&failure);
         record.error = Some(failure.word());
         return Conversation::Over(After::Reset, false);
@@ -137,6 +140,35 @@ pub async fn converse(
         (false, _) => After::Linger,
     };
     Conversation::Over(after, reusable)
+}
+
+/// Passes the response body on, after a look at what more of it is here already. `last`: the connection is closed behind it.
+async fn pass_body(relay: &mut Relay<'_>, worker: &Worker, last: bool) -> Result<(), Failure> {
+    if last {
+        relay.scratch.down.close_behind();
+    }
+    let mut begun = false;
+    poll_fn(|cx| {
+        if !std::mem::replace(&mut begun, true) {
+            relay.read_on(cx, &worker.buffers);
+        }
+        relay.poll_body(cx)
+    })
+    .await
+}
+
+/// Waits until it is decided who carries the connection, where that is open; the head or failure that decided it is not lost.
+async fn decided(
+    relay: &mut Relay<'_>,
+    wait: Option<Wait>,
+    worker: &Worker,
+) -> Result<Option<Result<Head, Failure>>, Wait> {
+    let Some(wait) = wait else { return Ok(None) };
+    match Box::pin(pass::head(relay, wait, worker)).await {
+        Met::Carried(wait) => Err(wait),
+        Met::Head(head) => Ok(Some(head)),
+        Met::Ours => Ok(None),
+    }
 }
 
 /// Whether a request to an idle connection that turned out dead may be sent again: nothing of it left, or its method

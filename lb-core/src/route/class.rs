@@ -1,0 +1,100 @@
+//! The classes of all routes of a table, once it is whole: what one owner allows, another may forbid.
+//!
+//! Goes in: the routes, each with its host, and services that are closed to some. Comes out: the classes, in the routes.
+//! A later request of a connection that is not looked at may name any path of its host, so a host is judged as one; and
+//! it may name any host, so the routes to its service are compared, too.
+
+use super::RouteTable;
+use crate::class::{self, Classified, Facts};
+use crate::filter::Filter;
+use crate::filter::source_range::SourceRange;
+use crate::model::route::Target;
+use crate::model::upstream::Protocol;
+use crate::model::{Balance, HashKey, PathMatch, Route, RouteId, ServiceId};
+use std::collections::{HashMap, HashSet};
+
+/// Decides the classes. `places` are the places of routes in `hosts`.
+pub fn decide(table: &mut RouteTable, places: &[u32], closed: &HashSet<ServiceId>) {
+    let hosts = judge(table, places, closed);
+    let several_hosts = table.hosts.len() > 1;
+    for ((id, place), route) in (0..).map(RouteId).zip(places).zip(&mut table.routes) {
+        let Some((facts, refusals)) = hosts.get(*place as usize) else { continue };
+        let mut facts = *facts;
+        facts.opted_in = route.steering.connection;
+        facts.others_opted_in = *refusals == 0;
+        // It also takes what other hosts have no path for, and their other requests go elsewhere.
+        if table.default == Some(id) && several_hosts {
+            facts.backends = facts.backends.max(2);
+        }
+        route.class = class::classify(facts);
+        route.upgrade = upgrade(route);
+    }
+}
+
+fn upgrade(route: &Route) -> Classified {
+    let mut facts = Facts::default();
+    endpoints(&mut facts, route);
+    class::classify_upgrade(facts)
+}
+
+/// What holds for each host, and how many of its routes are of owners who did not opt in.
+fn judge(table: &RouteTable, places: &[u32], closed: &HashSet<ServiceId>) -> Vec<(Facts, usize)> {
+    let guarded = guarded(&table.routes, closed);
+    let of_host = |host: &super::Host| {
+        let backends = if host.several { 2 } else { 1 };
+        (Facts { backends, uncovered: host.default.is_none(), ..Facts::default() }, 0)
+    };
+    let mut hosts: Vec<(Facts, usize)> = table.hosts.iter().map(of_host).collect();
+    for ((id, place), route) in (0..).map(RouteId).zip(places).zip(&table.routes) {
+        let Some((facts, refusals)) = hosts.get_mut(*place as usize) else { continue };
+        if is_whole(&route.path) || table.default == Some(id) {
+            facts.uncovered = false;
+        }
+        facts.filtered |= route.filters.iter().any(Filter::needs_each_request);
+        facts.client_certificates |= route.steering.client_certificates;
+        facts.body_limit |= route.steering.body_limit;
+        facts.balanced_by_request |= is_balanced_by_request(&route.policy.balance);
+        facts.guarded_elsewhere |= matches!(&route.target, Target::Service(id) if guarded.contains(id));
+        endpoints(facts, route);
+        *refusals += usize::from(!route.steering.connection);
+    }
+    hosts
+}
+
+/// Services that are not reached by the same clients through all routes.
+fn guarded(routes: &[Route], closed: &HashSet<ServiceId>) -> HashSet<ServiceId> {
+    let mut guarded = HashSet::new();
+    // Most tables have no owner who asks.
+    if !routes.iter().any(|route| route.steering.connection) {
+        return guarded;
+    }
+    guarded.extend(closed);
+    let mut ranges: HashMap<ServiceId, Option<&SourceRange>> = HashMap::new();
+    for route in routes {
+        let Target::Service(id) = route.target else { continue };
+        let range =
+            route.filters.iter().find_map(|f| if let Filter::SourceRange(range) = f { Some(range) } else { None });
+        if *ranges.entry(id).or_insert(range) != range || route.steering.client_certificates {
+            guarded.insert(id);
+        }
+    }
+    guarded
+}
+
+fn endpoints(facts: &mut Facts, route: &Route) {
+    let upstream = route.upstream_for(false);
+    facts.endpoint_tls |= upstream.tls.is_some();
+    facts.endpoint_http2 |= upstream.protocol == Protocol::Http2;
+}
+
+/// Whether a path takes every request.
+fn is_whole(path: &PathMatch) -> bool {
+    !matches!(path, PathMatch::Exact(_)) && path.text() == "/"
+}
+
+fn is_balanced_by_request(balance: &Balance) -> bool {
+    matches!(balance, Balance::Hash(HashKey::Target | HashKey::Header(_) | HashKey::Cookie(_)))
+}
+
+#[cfg(test)]
+mod tests;
