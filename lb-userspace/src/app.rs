@@ -62,7 +62,8 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     let steered: Vec<_> = steered_sockets(&listeners)?;
     let (limits, tls) = (config.limits.clone(), config.tls.clone());
     let proxy_protocol_from = config.proxy_protocol_from.clone();
-    let setup = Setup { limits, tls, proxy_protocol_from, publisher, keys, listeners, counters, access_log };
+    let setup =
+        Setup { limits, tls, proxy_protocol_from, publisher, keys, listeners, counters, access_log, splicing: None };
     let proxy = Proxy::start(setup).context("cannot start the workers")?;
     state.steer(&steered)?;
     drop(steered);

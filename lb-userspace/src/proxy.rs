@@ -27,6 +27,7 @@ mod hsts;
 mod identity;
 mod link;
 mod listener;
+mod passthrough;
 mod plan;
 mod proxy_protocol;
 mod record;
@@ -41,7 +42,7 @@ mod upstream;
 mod worker;
 
 pub use listener::{BindError, BindMode, Listener, Protocol, bind};
-pub use splice::{Account, Pending, Splice};
+pub use splice::{Account, Pending, Splice, Splicing};
 pub use tls::{Keys, TlsError, suite_names};
 
 use crate::config::{self, Limits};
@@ -49,6 +50,7 @@ use crate::publish::Publisher;
 use crate::telemetry::{AccessLog, Counters};
 use ipnet::IpNet;
 use rustls::crypto::{GetRandomFailed, aws_lc_rs};
+use splice::account::Ledger;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -78,6 +80,8 @@ pub struct Setup {
     pub counters: Vec<Arc<Counters>>,
     /// The access log.
     pub access_log: AccessLog,
+    /// How connections are handed to the kernel; `None`: it carries none.
+    pub splicing: Option<Splicing>,
 }
 
 /// The proxy cannot start.
@@ -125,6 +129,7 @@ impl Proxy {
         let tls = Arc::new(Terminator::new(&setup.tls, setup.publisher.clone(), setup.keys)?);
         let in_front: Arc<[IpNet]> = setup.proxy_protocol_from.into();
         let open = Arc::new(AtomicUsize::new(0));
+        let splicing = setup.splicing.map(|splicing| Arc::new(Ledger::new(splicing, setup.access_log.clone())));
         let (phase, watching) = watch::channel(Phase::Serving);
         let mut proxy = Self { phase, threads: Vec::with_capacity(workers) };
         for (index, (counters, listeners)) in setup.counters.into_iter().zip(listeners).enumerate() {
@@ -138,6 +143,7 @@ impl Proxy {
                 hsts: setup.tls.hsts,
                 in_front: in_front.clone(),
                 open: open.clone(),
+                splicing: splicing.clone(),
                 seed: seed()?,
             };
             proxy.threads.push(spawn(index, parts, listeners, watching.clone())?);

@@ -3,6 +3,7 @@
 //! Does not serve them: that is `admin`'s work.
 
 pub mod access_log;
+pub mod connections;
 pub mod counters;
 
 pub use access_log::{AccessLog, AccessRecord};

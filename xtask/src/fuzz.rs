@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use std::process::Command;
 
 /// The targets of `tests/fuzz/src/main.rs`.
-const TARGETS: [&str; 8] =
-    ["request", "response", "chunks", "proxy-protocol", "names", "routes", "rewrite", "annotations"];
+const TARGETS: [&str; 9] =
+    ["request", "response", "chunks", "proxy-protocol", "client-hello", "names", "routes", "rewrite", "annotations"];
 
 /// Time for each target when none is given, seconds.
 const SECONDS: u32 = 60;

@@ -2,6 +2,8 @@
 //!
 //! Goes in: an [`Inspect`]. Comes out: text. Names begin with `sluice_`; units are seconds and bytes.
 
+mod connections;
+
 use super::inspect::{Inspect, Readiness, Status};
 use crate::telemetry::Counters;
 use crate::telemetry::counters::{Counter, DURATION_BOUNDS_US};
@@ -43,6 +45,7 @@ impl Collector for Scrape {
         let mut out = Encoder(&mut encoder);
         self.requests(&mut out)?;
         self.connections(&mut out)?;
+        connections::encode(&mut out, self.0.counters())?;
         self.upstream(&mut out)?;
         self.balancing(&mut out)?;
         let status = self.0.status();
@@ -88,8 +91,8 @@ impl Scrape {
         out.counter("h2_floods", help, self.sum(|c| &c.h2_floods))?;
         let help = "Connections closed because the PROXY protocol header that must be there was missing or malformed.";
         out.counter("proxy_protocol_refused", help, self.sum(|c| &c.proxy_protocol_refused))?;
-        out.counter("tunnels", "Upgraded connections: those that switched protocols.", self.sum(|c| &c.tunnels))?;
-        out.gauge("tunnels_active", "Upgraded connections that are open.", self.sum(|c| &c.tunnels_active))?;
+        out.counter("tunnels", "Upgraded connections that userspace carries.", self.sum(|c| &c.tunnels))?;
+        out.gauge("tunnels_active", "Those of them that are open.", self.sum(|c| &c.tunnels_active))?;
         out.counter("received_bytes", "Bytes read from clients.", self.sum(|c| &c.bytes_received))?;
         out.counter("sent_bytes", "Bytes written to clients.", self.sum(|c| &c.bytes_sent))
     }
@@ -205,7 +208,10 @@ mod tests {
     use crate::admin::{ListenerView, SteeringStatus};
     use crate::config::SteeringMode;
     use crate::publish::Published;
+    use crate::telemetry::connections::Why;
     use lb_core::Problem;
+    use lb_core::class::Reason;
+    use lb_core::handoff::Apart;
     use lb_core::model::{Kind, ObjectRef};
 
     struct Fake(Vec<Arc<Counters>>);
@@ -283,6 +289,10 @@ mod tests {
             worker.response(200, 50);
         }
         workers[1].response(503, 20_000_000);
+        for (worker, reason) in workers.iter().zip([Reason::OptedIn, Reason::NotOptedIn]) {
+            worker.connections.count(Why::Class(reason));
+            worker.connections.refuse(Apart::Mss);
+        }
         let fake: Arc<dyn Inspect> = Arc::new(Fake(workers));
         let text = render(&fake);
         for line in [
@@ -294,6 +304,10 @@ mod tests {
             "sluice_request_duration_seconds_bucket{le=\"+Inf\"} 3",
             "sluice_request_duration_seconds_count 3",
             "sluice_request_duration_seconds_sum 20.0001",
+            "sluice_connections_total{class=\"spliced\",reason=\"opted-in\"} 1",
+            "sluice_connections_total{class=\"per-request\",reason=\"not-opted-in\"} 1",
+            "sluice_connections_total{class=\"per-request\",reason=\"mss\"} 0",
+            "sluice_splice_refused_total{reason=\"mss\"} 2",
             "sluice_lookup_total{outcome=\"steered\"} 3",
             "sluice_snapshot_version 7",
             "# EOF",

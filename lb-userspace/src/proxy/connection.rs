@@ -96,6 +96,10 @@ impl Connection {
                     After::Close if self.input.is_empty() => Box::pin(self.close(0)).await,
                     After::Close | After::Linger => Box::pin(self.close(LINGER_BYTES_MAX)).await,
                     After::Reset => self.client.reset(),
+                    After::Carried(handover) => {
+                        self.worker.buffers.take_back(&mut self.input);
+                        return handover.complete(self.client);
+                    }
                 }
                 break;
             }

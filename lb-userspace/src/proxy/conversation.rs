@@ -17,6 +17,8 @@ use super::record::Record;
 use super::relay::{Failure, Head, Relay, Times};
 use super::respond::{self, Asked, Own, Passed};
 use super::select::{Seat, Tries};
+use super::splice::offer::Offer;
+use super::splice::pass::{self, Met, Wait};
 use super::worker::Worker;
 use std::future::poll_fn;
 
@@ -29,6 +31,8 @@ pub enum Conversation {
     Over(After, bool),
     /// The endpoint switches to the protocol that was asked for; the head that says so waits in `scratch.down`.
     Switched,
+    /// The kernel carries both connections from here on.
+    Carried(Wait),
     /// The idle connection was dead before it answered, and the request can be sent once more.
     Stale,
     /// The endpoint closed the connection before it answered, and the request can be sent to another one.
@@ -53,6 +57,7 @@ pub async fn reach(
     forward: &Forward,
     tries: &mut Tries,
     record: &mut Record,
+    offer: &mut Option<Offer>,
 ) -> Result<(Link, Seat), Own> {
     if let Some((service, _)) = forward.published.service(forward.service) {
         record.service(&service.key);
@@ -60,7 +65,7 @@ pub async fn reach(
     loop {
         let (seat, fresh) = tries.next(&conn.worker, forward)?;
         record.endpoint = Some(seat.endpoint());
-        match link::open(conn, forward, &seat, fresh).await {
+        match link::open(conn, forward, &seat, fresh, offer).await {
             Ok(link) => return Ok((link, seat)),
             Err(unreachable) => tries.unreachable(seat, &unreachable),
         }
@@ -89,9 +94,21 @@ pub async fn converse(
     let Connection { client, input, deadline, .. } = conn;
     let reply_bytes_max = limits.response_head_bytes_max;
     let mut relay = Relay::new(client, input, &mut link.stream, deadline, scratch, times, reply_bytes_max);
+    let mut first = match link.wait.take() {
+        Some(wait) => match Box::pin(pass::head(&mut relay, wait, &worker)).await {
+            Met::Carried(wait) => return Conversation::Carried(wait),
+            Met::Head(head) => Some(head),
+            Met::Ours => None,
+        },
+        None => None,
+    };
     let mut interim = 0;
     let (reusable, keep_alive) = loop {
-        let head = match poll_fn(|cx| relay.poll_head(cx)).await {
+        let head = match first.take() {
+            Some(head) => head,
+            None => poll_fn(|cx| relay.poll_head(cx)).await,
+        };
+        let head = match head {
             Ok(head) => head,
             Err(Failure::UpstreamUntouched) => return Conversation::Stale,
             Err(Failure::UpstreamClosed) if link.reused && interim == 0 && is_repeatable(&relay, forward) => {

@@ -14,8 +14,11 @@ use super::record::Record;
 use super::relay::Failure;
 use super::respond::{self, Asked, Own};
 use super::select::{self, Tries};
+use super::splice::handover::Handover;
+use super::splice::offer;
 use super::tunnel;
 use http::request::Parts;
+use lb_core::handoff::Answer;
 use std::future::poll_fn;
 use std::task::Poll;
 use std::time::Instant;
@@ -24,7 +27,7 @@ use std::time::Instant;
 const CLIENT_GONE: u16 = 499;
 
 /// What becomes of the client's connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum After {
     /// The next request.
     KeepAlive,
@@ -34,12 +37,14 @@ pub enum After {
     Linger,
     /// It is reset: the client must not take what it has for a whole response.
     Reset,
+    /// It is the kernel's.
+    Carried(Box<Handover>),
 }
 
 /// Serves the request whose head is the first `head_bytes` of the input.
 pub async fn run(conn: &mut Connection, head_bytes: usize, started: Instant) -> After {
     let mut scratch = conn.worker.buffers.scratch();
-    let mut record = Record::new(&conn.worker, started);
+    let mut record = Record::new(&conn.worker, &conn.facts, started);
     conn.requests += 1;
     record.bytes_received = head_bytes as u64;
     let plan = read(conn, head_bytes, &mut scratch, &mut record);
@@ -50,7 +55,7 @@ pub async fn run(conn: &mut Connection, head_bytes: usize, started: Instant) -> 
 /// Serves the request of a stream of HTTP/2.
 pub async fn run_stream(conn: &mut Connection, head: Parts, follows: Follows, started: Instant) -> After {
     let mut scratch = conn.worker.buffers.scratch();
-    let mut record = Record::new(&conn.worker, started);
+    let mut record = Record::new(&conn.worker, &conn.facts, started);
     let plan = read_h2(conn, &head, follows, &mut scratch, &mut record);
     drop(head);
     if follows != Follows::Nothing {
@@ -79,7 +84,7 @@ fn read_h2(conn: &Connection, head: &Parts, follows: Follows, scratch: &mut Scra
 }
 
 async fn carry_out(conn: &mut Connection, plan: Plan, mut scratch: Scratch, mut record: Record) -> After {
-    let after = match plan {
+    let mut after = match plan {
         Plan::Forward(forward) => pass(conn, &mut scratch, forward, &mut record).await,
         Plan::Answer(own, asked, length) => {
             let keep_alive = asked.keep_alive && skip_body(conn, length);
@@ -89,7 +94,10 @@ async fn carry_out(conn: &mut Connection, plan: Plan, mut scratch: Scratch, mut 
     };
     record.bytes_received += scratch.up.taken();
     record.bytes_sent += scratch.down.sent();
-    record.finish(conn.facts.peer, conn.facts.secure);
+    match &mut after {
+        After::Carried(handover) => handover.line = Some(record.into_line()),
+        _ => record.finish(),
+    }
     conn.worker.buffers.take_scratch_back(scratch);
     after
 }
@@ -97,7 +105,7 @@ async fn carry_out(conn: &mut Connection, plan: Plan, mut scratch: Scratch, mut 
 /// Refuses a head that could not even be read.
 pub async fn refuse(conn: &mut Connection, bad: Bad, started: Instant) -> After {
     let scratch = conn.worker.buffers.scratch();
-    let mut record = Record::new(&conn.worker, started);
+    let mut record = Record::new(&conn.worker, &conn.facts, started);
     record.bytes_received = conn.input.filled().len() as u64;
     carry_out(conn, Plan::Refuse(bad), scratch, record).await
 }
@@ -116,9 +124,10 @@ async fn pass(conn: &mut Connection, scratch: &mut Scratch, forward: Forward, re
         }
     }
     let mut tries = Tries::default();
+    let mut offer = offer::of(conn, &forward, scratch);
     loop {
         scratch.up.replay();
-        let (mut link, mut seat) = match reach(conn, &forward, &mut tries, record).await {
+        let (mut link, mut seat) = match reach(conn, &forward, &mut tries, record, &mut offer).await {
             Ok(reached) => reached,
             Err(own) => return give_up(conn, scratch, &forward, own, record).await,
         };
@@ -131,6 +140,13 @@ async fn pass(conn: &mut Connection, scratch: &mut Scratch, forward: Forward, re
             }
             Conversation::Switched => {
                 return Box::pin(tunnel::serve(conn, scratch, (forward, seat.occupied()), link.stream, record)).await;
+            }
+            Conversation::Carried(wait) => {
+                record.answered();
+                if wait.offer.answer == Answer::Switch {
+                    record.status = 101;
+                }
+                return Handover::new(wait, link.stream, seat, &conn.worker).map_or(After::Reset, After::Carried);
             }
             Conversation::Stale => tries.again(seat),
             Conversation::Lost => tries.lost(seat),

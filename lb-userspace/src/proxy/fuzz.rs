@@ -8,7 +8,9 @@ use super::forwarded::{self, Told};
 use super::head::{self, Version, lexical, request, response};
 use super::proxy_protocol::{self, Parsed};
 use super::respond::{self, Asked};
+use super::tls::hello;
 use crate::config::Limits;
+use rustls::server::Acceptor;
 use std::net::SocketAddr;
 
 /// It is refused.
@@ -146,6 +148,31 @@ pub fn proxy_protocol(bytes: &[u8]) -> Result<Option<(usize, Option<(SocketAddr,
         Ok(Parsed::Whole { bytes, addresses }) => Ok(Some((bytes, addresses.map(|a| (a.source, a.destination))))),
         Err(_) => Err(Malformed),
     }
+}
+
+/// Reads a ClientHello: the size of its records and its server name; `None`: more bytes are needed.
+///
+/// # Errors
+/// It is none.
+#[allow(clippy::type_complexity, reason = "plain types are what this file is for")]
+pub fn client_hello(bytes: &[u8]) -> Result<Option<(usize, Option<String>)>, Malformed> {
+    match hello::parse(bytes) {
+        Ok(hello::Parsed::Partial) => Ok(None),
+        Ok(hello::Parsed::Whole { bytes, name }) => Ok(Some((bytes, name))),
+        Err(_) => Err(Malformed),
+    }
+}
+
+/// The server name that the library which ends TLS reads of these bytes; `None`: it takes no ClientHello from them.
+pub fn accepted_name(bytes: &[u8]) -> Option<Option<String>> {
+    let (mut acceptor, mut rest) = (Acceptor::default(), bytes);
+    while !rest.is_empty() {
+        acceptor.read_tls(&mut rest).ok()?;
+        if let Some(accepted) = acceptor.accept().ok()? {
+            return Some(accepted.client_hello().server_name().map(str::to_owned));
+        }
+    }
+    None
 }
 
 fn body(length: Length) -> Body {

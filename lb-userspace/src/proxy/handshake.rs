@@ -1,22 +1,33 @@
 //! What happens to a connection before its first request: the header of a balancer in front, and the TLS handshake.
 //!
-//! Goes in: an accepted connection. Comes out: a [`Client`] with what is known of it. One limit bounds both in time.
+//! Goes in: an accepted connection. Comes out: a [`Client`] with what is known of it, or a connection whose TLS does not end
+//! here. One limit bounds all of it in time.
 
 use super::client::Client;
 use super::clock::Deadline;
 use super::facts::{Arrival, Facts, Session};
 use super::identity::Identity;
 use super::listener::Protocol;
+use super::passthrough::{Passing, Seen, look};
 use super::proxy_protocol;
-use super::worker::Worker;
-use lb_core::model::host;
+use super::worker::{Serving, Worker};
+use lb_core::model::{RouteId, host};
 use rustls::pki_types::UnixTime;
 use rustls::server::Acceptor;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
+
+/// A connection that is prepared.
+pub enum Prepared {
+    /// Requests are read from it.
+    Requests(Client, Facts),
+    /// It goes on as it is.
+    Passing(Box<Passing>),
+}
 
 /// Prepares a connection from `peer` that was accepted where `served` is; `None` when nothing came of it.
 pub async fn prepare(
@@ -25,16 +36,16 @@ pub async fn prepare(
     deadline: &Deadline,
     peer: SocketAddr,
     served: (SocketAddr, Protocol),
-) -> Option<(Client, Facts)> {
+) -> Option<Prepared> {
     deadline.set(worker.limits.handshake_ms_max);
     let announced = announced(worker, &tcp, deadline, peer).await?;
     let arrival = Arrival::new(peer, local_address(&tcp, served.0), announced);
     if served.1 == Protocol::Http {
-        return Some((Client::Plain(tcp), Facts::new(arrival, None)));
+        return Some(Prepared::Requests(Client::Plain(tcp), Facts::new(arrival, None)));
     }
     // In a box: it is larger than a connection that waits, and gone by then.
-    match Box::pin(secure(worker, tcp, deadline)).await {
-        Ok((client, session)) => Some((client, Facts::new(arrival, Some(session)))),
+    match Box::pin(secure(worker, tcp, deadline, arrival)).await {
+        Ok(prepared) => Some(prepared),
         Err(error) => {
             worker.counters.handshakes_failed.add(1);
             tracing::debug!(peer = %arrival.peer, %error, "a TLS handshake failed");
@@ -70,8 +81,17 @@ async fn announced(
     }
 }
 
-async fn secure(worker: &Worker, tcp: TcpStream, deadline: &Deadline) -> io::Result<(Client, Session)> {
-    let hello = in_time(deadline, LazyConfigAcceptor::new(Acceptor::default(), tcp)).await?;
+async fn secure(worker: &Worker, tcp: TcpStream, deadline: &Deadline, arrival: Arrival) -> io::Result<Prepared> {
+    let mut acceptor = Acceptor::default();
+    if !worker.serving().snapshot.passthrough.is_empty() {
+        match look(&tcp, deadline, |name| passes(worker, name)).await? {
+            Seen::Wanted(hello, name, route) => {
+                return Ok(Prepared::Passing(Box::new(Passing { client: tcp, arrival, hello, name, route })));
+            }
+            Seen::Other(taken) => feed(&mut acceptor, &taken)?,
+        }
+    }
+    let hello = in_time(deadline, LazyConfigAcceptor::new(acceptor, tcp)).await?;
     let name: Option<Box<str>> = hello.client_hello().server_name().map(|name| host::normalize(name).as_ref().into());
     let serving = worker.serving();
     let auth = name.as_deref().and_then(|name| serving.snapshot.client_auth.find(name));
@@ -81,7 +101,23 @@ async fn secure(worker: &Worker, tcp: TcpStream, deadline: &Deadline) -> io::Res
     let tls = in_time(deadline, hello.into_stream(config.clone())).await?;
     let judge = |asking| Box::new(Identity::judge(asking, tls.get_ref().1.peer_certificates(), UnixTime::now()));
     let identity = asking.as_deref().map(judge);
-    Ok((Client::Tls(Box::new(tls)), Session { name, identity }))
+    let facts = Facts::new(arrival, Some(Session { name, identity }));
+    Ok(Prepared::Requests(Client::Tls(Box::new(tls)), facts))
+}
+
+/// The route of a server name that is passed through, with what serves.
+fn passes(worker: &Worker, name: &str) -> Option<(Rc<Serving>, RouteId)> {
+    let serving = worker.serving();
+    let route = serving.snapshot.passthrough.find(name)?;
+    Some((serving, route))
+}
+
+/// Gives what was taken off the connection to who would have read it there.
+fn feed(acceptor: &mut Acceptor, mut taken: &[u8]) -> io::Result<()> {
+    while !taken.is_empty() {
+        acceptor.read_tls(&mut taken)?;
+    }
+    Ok(())
 }
 
 async fn in_time<T>(deadline: &Deadline, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {

@@ -3,13 +3,16 @@
 //! Goes in: a request's place at an endpoint, and how that is spoken to. Comes out: a [`Link`], or why there is none. Does not choose endpoints.
 
 use super::body::Length;
+use super::client::Client;
 use super::connection::Connection;
 use super::endpoint::Endpoint;
 use super::h2::client::{ClientStream, Slot};
 use super::plan::Forward;
 use super::select::Seat;
+use super::splice::offer::Offer;
+use super::splice::pass::{self, Dial, Dialled, Wait};
 use super::upstream::connect::{Wanted, connect};
-use super::upstream::{Key, Unreachable, tls};
+use super::upstream::{Key, Unreachable, announce, tls};
 use std::io;
 use std::net::SocketAddr;
 
@@ -21,30 +24,65 @@ pub struct Link {
     pub stream: Endpoint,
     /// It was there before; a new one otherwise.
     pub reused: bool,
+    /// Whether the kernel carries it, which is not decided yet.
+    pub wait: Option<Wait>,
 }
 
 /// Opens a link. `fresh`: an idle connection was dead, so a new one is made.
 ///
 /// # Errors
 /// [`Unreachable`], when there is none within the limit for connecting.
-pub async fn open(conn: &Connection, forward: &Forward, seat: &Seat, fresh: bool) -> Result<Link, Unreachable> {
+pub async fn open(
+    conn: &Connection,
+    forward: &Forward,
+    seat: &Seat,
+    fresh: bool,
+    offer: &mut Option<Offer>,
+) -> Result<Link, Unreachable> {
     let endpoint = seat.endpoint();
+    if offer.is_some()
+        && let Some(link) = Box::pin(offered(conn, forward, seat, offer)).await?
+    {
+        return Ok(link);
+    }
     let key = key(conn, forward, endpoint)?;
     if let Some(head) = &forward.h2_head {
         let (slot, reused) = Box::pin(slot(conn, forward, seat, key.as_ref())).await?;
         let ends = forward.length == Length::None;
         let stream = ClientStream::open(slot, (**head).clone(), ends).map_err(failed)?;
-        return Ok(Link { key: None, stream: Endpoint::Stream(Box::new(stream)), reused });
+        return Ok(Link { key: None, stream: Endpoint::Stream(Box::new(stream)), reused, wait: None });
     }
     if let Some(key) = key.as_ref().filter(|_| !fresh)
         && let Some(stream) = conn.worker.pool.take(key)
     {
-        return Ok(Link { key: Some(key.clone()), stream, reused: true });
+        return Ok(Link { key: Some(key.clone()), stream, reused: true, wait: None });
     }
     let _waiting = seat.wait().ok_or(Unreachable::Crowded)?;
     // In a box, as below: most requests find a connection, and wait in a smaller task then.
     let stream = Box::pin(stream(conn, forward, endpoint)).await?;
-    Ok(Link { key, stream, reused: false })
+    Ok(Link { key, stream, reused: false, wait: None })
+}
+
+/// A link that the kernel may come to carry. Its source port is lent, so it is kept for nobody else, joined or not.
+async fn offered(
+    conn: &Connection,
+    forward: &Forward,
+    seat: &Seat,
+    offer: &mut Option<Offer>,
+) -> Result<Option<Link>, Unreachable> {
+    let Client::Plain(client) = &conn.client else { return Ok(None) };
+    let facts = &conn.facts;
+    let announce = |version| announce::header(version, facts.peer, facts.local);
+    let dial = Dial {
+        worker: &conn.worker,
+        client,
+        deadline: &conn.deadline,
+        seat,
+        connect_ms_max: forward.policy().connect_ms_max.into(),
+        ahead: &forward.upstream().proxy_protocol.map(announce).unwrap_or_default(),
+    };
+    let dialled = pass::dial(dial, offer).await?;
+    Ok(dialled.map(|Dialled { tcp, wait }| Link { key: None, stream: Endpoint::Tcp(tcp), reused: false, wait }))
 }
 
 /// What tells connections of this route apart; `None` when each client connection needs its own.

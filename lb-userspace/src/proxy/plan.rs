@@ -16,6 +16,7 @@ use super::record::Record;
 use super::respond::{Asked, Own};
 use super::select;
 use super::worker::Serving;
+use lb_core::class::Classified;
 use lb_core::filter::{self, Verdict};
 use lb_core::model::route::Target;
 use lb_core::model::upstream::Protocol;
@@ -61,9 +62,34 @@ pub struct Forward {
 }
 
 impl Forward {
+    /// A whole connection on its way to a service, of whose requests nothing is known.
+    pub fn of_connection(published: Rc<Serving>, route: RouteId, service: ServiceId, key: u64, until_ms: u64) -> Self {
+        let version = Version::Http11;
+        Self {
+            published,
+            route,
+            service,
+            secure: true,
+            host: String::new(),
+            until_ms,
+            asked: Asked { version, head: false, grpc: false, connect: false, keep_alive: false, hsts: None },
+            length: Length::None,
+            h2_head: None,
+            key,
+            idempotent: false,
+            upgrade: None,
+            expects_continue: false,
+        }
+    }
+
     /// How endpoints are spoken to.
     pub fn upstream(&self) -> &Upstream {
         self.route().upstream_for(self.secure)
+    }
+
+    /// Who carries its connection.
+    pub fn class(&self) -> Classified {
+        if self.upgrade.is_some() { self.route().upgrade } else { self.route().class }
     }
 
     /// Limits, balancing and retries of its route.

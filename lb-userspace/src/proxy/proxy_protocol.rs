@@ -134,7 +134,7 @@ fn poll_read(tcp: &TcpStream, held: &mut Vec<u8>, cx: &mut Context<'_>) -> Poll<
 }
 
 /// Takes bytes that were seen.
-fn take(tcp: &TcpStream, count: usize) -> io::Result<()> {
+pub(super) fn take(tcp: &TcpStream, count: usize) -> io::Result<()> {
     let mut room = [0; LOOK_BYTES];
     let mut left = count;
     while left > 0 {

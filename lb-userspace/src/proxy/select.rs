@@ -162,7 +162,7 @@ impl Seat {
     }
 
     /// For people.
-    fn service_name(&self) -> String {
+    pub fn service_name(&self) -> String {
         self.serving.service(self.service).map(|(service, _)| service.key.to_string()).unwrap_or_default()
     }
 

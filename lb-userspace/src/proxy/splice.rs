@@ -3,11 +3,30 @@
 //! Goes in: a client's connection whose request is whole, and where it goes. Comes out: the pair is carried, or the
 //! reason why not, and then nothing has changed. `app` implements it with the kernel's room; tests do it by hand.
 
+pub(super) mod account;
+pub(super) mod handover;
+pub(super) mod offer;
+pub(super) mod pass;
+
+use crate::telemetry::Counters;
 use lb_core::handoff::{Answer, Apart, Carried, Decision};
 use std::fmt::Debug;
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::task::{Context, Poll};
+
+/// What the workers need to hand connections over.
+#[derive(Debug, Clone)]
+pub struct Splicing {
+    /// Who does it.
+    pub splice: Arc<dyn Splice>,
+    /// Upgraded connections too. The kernel knows an agreement by the status 101 alone: what of the answer proves that the
+    /// endpoint meant it, userspace alone can check, and it has no say any more then.
+    pub upgrades: bool,
+    /// Counts what is over. They belong to no worker, and are summed with theirs.
+    pub counters: Arc<Counters>,
+}
 
 /// Makes the kernel carry pairs of connections. All calls are short: a few system calls, no waiting.
 pub trait Splice: Debug + Send + Sync {

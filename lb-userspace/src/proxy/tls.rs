@@ -6,6 +6,7 @@
 //! Snapshot that serves ([`keys`]), so they are swapped by publishing.
 
 mod clients;
+pub mod hello;
 pub mod keys;
 mod suites;
 

@@ -44,6 +44,18 @@ pub enum End {
     Idle,
 }
 
+impl End {
+    /// One word for the log, where it did not end well.
+    pub fn word(self) -> Option<&'static str> {
+        match self {
+            Self::Both => None,
+            Self::Client => Some("client-gone"),
+            Self::Endpoint => Some("upstream-closed"),
+            Self::Idle => Some("tunnel-idle"),
+        }
+    }
+}
+
 /// Makes a tunnel of an exchange that switched protocols: sends the head that waits in `scratch`, then everything.
 pub async fn serve(
     conn: &mut Connection,
@@ -77,17 +89,15 @@ pub async fn serve(
     };
     record.bytes_received += passed.up;
     record.bytes_sent += passed.down;
-    let (error, after) = match passed.end {
-        End::Both => (None, After::Close),
-        End::Idle => (Some("tunnel-idle"), After::Close),
-        End::Endpoint => (Some("upstream-closed"), After::Reset),
+    record.error = passed.end.word();
+    match passed.end {
+        End::Both | End::Idle => After::Close,
+        End::Endpoint => After::Reset,
         End::Client => {
             endpoint.reset();
-            (Some("client-gone"), After::Reset)
+            After::Reset
         }
-    };
-    record.error = error;
-    after
+    }
 }
 
 /// Passes bytes both ways between two connections, first what was read `ahead` of the client and of the endpoint, until it

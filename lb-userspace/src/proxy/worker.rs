@@ -7,8 +7,10 @@ use super::buffer::Store;
 use super::clock::{Clock, Deadline};
 use super::connection::Connection;
 use super::h2::client::Shared;
-use super::handshake;
+use super::handshake::{self, Prepared};
 use super::listener::Protocol;
+use super::passthrough::{self, Passing};
+use super::splice::account::Ledger;
 use super::tls::Terminator;
 use super::upstream::Key;
 use super::upstream::pool::Pool;
@@ -71,6 +73,8 @@ pub struct Parts {
     pub in_front: Arc<[IpNet]>,
     /// Client connections of all workers.
     pub open: Arc<AtomicUsize>,
+    /// How connections are handed to the kernel.
+    pub splicing: Option<Arc<Ledger>>,
     /// The zero of its clock.
     pub epoch: Epoch,
     /// Seed of request ids.
@@ -101,6 +105,8 @@ pub struct Worker {
     pub hsts: Option<Hsts>,
     /// Peers whose connections begin with a PROXY protocol header.
     pub in_front: Arc<[IpNet]>,
+    /// How connections are handed to the kernel; `None`: it carries none.
+    pub splicing: Option<Arc<Ledger>>,
     /// No request may follow the one at work.
     pub draining: Cell<bool>,
     reader: RefCell<Reader>,
@@ -181,6 +187,7 @@ impl Worker {
             tls: parts.tls,
             hsts: parts.hsts,
             in_front: parts.in_front,
+            splicing: parts.splicing,
         })
     }
 
@@ -279,22 +286,26 @@ impl Worker {
         // Both in boxes: the task lives as long as the connection, most of it idle, and what it takes to begin does not.
         let begun = Box::pin(self.clone().begin(tcp, peer, (served, protocol)));
         tokio::task::spawn_local(async move {
-            if let Some(connection) = begun.await {
-                connection.serve().await;
+            match begun.await {
+                Some(Begun::Requests(connection)) => connection.serve().await,
+                // In a box: connections that are passed through are few, and the task is for the others.
+                Some(Begun::Passing(worker, deadline, passing)) => {
+                    Box::pin(passthrough::serve(worker, deadline, *passing)).await;
+                }
+                None => {}
             }
             drop(open);
         });
     }
 
-    async fn begin(
-        self: Rc<Self>,
-        tcp: TcpStream,
-        peer: SocketAddr,
-        served: (SocketAddr, Protocol),
-    ) -> Option<Box<Connection>> {
+    async fn begin(self: Rc<Self>, tcp: TcpStream, peer: SocketAddr, served: (SocketAddr, Protocol)) -> Option<Begun> {
         let deadline = Deadline::new(&self.clock);
-        let (client, facts) = handshake::prepare(&self, tcp, &deadline, peer, served).await?;
-        Some(Box::new(Connection::new(self, client, deadline, Rc::new(facts))))
+        Some(match handshake::prepare(&self, tcp, &deadline, peer, served).await? {
+            Prepared::Requests(client, facts) => {
+                Begun::Requests(Box::new(Connection::new(self, client, deadline, Rc::new(facts))))
+            }
+            Prepared::Passing(passing) => Begun::Passing(self, deadline, passing),
+        })
     }
 
     async fn drained(&self, mut phase: watch::Receiver<Phase>) -> usize {
@@ -311,6 +322,12 @@ impl Worker {
         }
         self.connections.get()
     }
+}
+
+/// A connection that has begun.
+enum Begun {
+    Requests(Box<Connection>),
+    Passing(Rc<Worker>, Deadline, Box<Passing>),
 }
 
 /// Counts a connection as long as it lives.

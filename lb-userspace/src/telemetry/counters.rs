@@ -1,5 +1,6 @@
 //! Counters of one worker: written by one thread with relaxed atomics, summed by readers.
 
+use super::connections::Connections;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// One number that only grows, or a level that goes up and down.
@@ -59,6 +60,8 @@ pub struct Counters {
     pub overloads: Counter,
     pub durations: [Counter; DURATION_BOUNDS_US.len() + 1],
     pub duration_us_sum: Counter,
+    /// By class and reason.
+    pub connections: Connections,
 }
 
 impl Counters {

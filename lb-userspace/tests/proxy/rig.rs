@@ -8,7 +8,7 @@ use lb_core::model::{
 };
 use lb_core::route::{Builder, RouteTable, plain_route};
 use lb_userspace::config::{AccessLogFormat, Limits, Tls};
-use lb_userspace::proxy::{self, BindMode, Keys, Protocol, Proxy, Setup};
+use lb_userspace::proxy::{self, BindMode, Keys, Protocol, Proxy, Setup, Splicing};
 use lb_userspace::publish::Publisher;
 use lb_userspace::telemetry::{AccessLog, Counters};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
@@ -39,11 +39,18 @@ pub struct Edge {
     pub tls: Tls,
     pub proxy_protocol_from: Vec<ipnet::IpNet>,
     pub workers: usize,
+    pub splicing: Option<Splicing>,
 }
 
 impl Default for Edge {
     fn default() -> Self {
-        Self { limits: Limits::default(), tls: Tls::default(), proxy_protocol_from: Vec::new(), workers: 1 }
+        Self {
+            limits: Limits::default(),
+            tls: Tls::default(),
+            proxy_protocol_from: Vec::new(),
+            workers: 1,
+            splicing: None,
+        }
     }
 }
 
@@ -85,6 +92,7 @@ impl Rig {
             listeners,
             counters: counters.clone(),
             access_log: AccessLog::start(AccessLogFormat::Off),
+            splicing: edge.splicing,
         };
         let proxy = Some(Proxy::start(setup).expect("started"));
         Self { proxy, http, https, counters: counters[0].clone(), workers: counters, publisher, keys }

@@ -13,9 +13,10 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 /// A request for a protocol whose answer needs no proof.
-const ASK: &[u8] = b"GET /t HTTP/1.1\r\nHost: a.test\r\nConnection: upgrade\r\nUpgrade: tcp\r\n\r\n";
+pub const ASK: &[u8] = b"GET /t HTTP/1.1\r\nHost: a.test\r\nConnection: upgrade\r\nUpgrade: tcp\r\n\r\n";
 /// The endpoint's agreement.
-const AGREED: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nX-Kept: 1\r\n\r\n";
+pub const AGREED: &[u8] =
+    b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nX-Kept: 1\r\n\r\n";
 /// A request for a WebSocket (RFC 6455 section 1.3), and its proof.
 const WEBSOCKET: &str = "GET /t HTTP/1.1\r\nHost: a.test\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
                          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";

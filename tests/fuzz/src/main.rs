@@ -8,6 +8,7 @@
 mod annotations;
 mod bytes;
 mod chunks;
+mod client_hello;
 mod names;
 mod proxy_protocol;
 mod request;
@@ -22,11 +23,12 @@ use std::sync::OnceLock;
 type Target = fn(&[u8]);
 
 /// The targets. `cargo xtask fuzz` has the same names.
-const TARGETS: [(&str, Target); 8] = [
+const TARGETS: [(&str, Target); 9] = [
     ("request", request::run),
     ("response", response::run),
     ("chunks", chunks::run),
     ("proxy-protocol", proxy_protocol::run),
+    ("client-hello", client_hello::run),
     ("names", names::run),
     ("routes", routes::run),
     ("rewrite", rewrite::run),

@@ -14,10 +14,12 @@ use crate::proxy::facts::Facts;
 use crate::proxy::head::request::Follows;
 use crate::proxy::head::upgrade;
 use crate::proxy::worker::Worker;
+use crate::telemetry::connections::{Unfit, Why};
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 use http::{HeaderMap, HeaderValue, Request, header};
+use lb_core::class;
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -58,6 +60,9 @@ enum State {
 /// Serves a connection to its end.
 pub async fn serve(connection: Connection) {
     let Connection { worker, client, deadline, mut input, facts, .. } = connection;
+    let tls = facts.tls.is_some();
+    let why = if tls { Why::Class(class::Reason::TlsTerminatedHere) } else { Why::Unfit(Unfit::Version) };
+    worker.counters.connections.count(why);
     let ahead = input.filled().to_vec();
     worker.buffers.take_back(&mut input);
     let (metered, count) = Metered::new(client, ahead);
@@ -185,7 +190,7 @@ impl Session {
             let deadline = Deadline::new(&worker.clock);
             let mut connection = Connection::new(worker, client, deadline, facts);
             let after = exchange::run_stream(&mut connection, head, follows, Instant::now()).await;
-            if after == After::Reset {
+            if matches!(after, After::Reset) {
                 connection.client.reset();
             }
             connection.worker.buffers.take_back(&mut connection.input);

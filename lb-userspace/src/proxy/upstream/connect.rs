@@ -9,10 +9,11 @@ use crate::proxy::facts::Facts;
 use crate::telemetry::Counters;
 use lb_core::model::Upstream;
 use lb_core::model::upstream::Protocol;
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 
 /// What a connection is for.
@@ -39,13 +40,45 @@ pub async fn connect(
     deadline: &Deadline,
     counters: &Counters,
 ) -> Result<Endpoint, Unreachable> {
+    in_time(establish(wanted, ways), connect_ms_max, deadline, counters).await
+}
+
+/// Opens a connection over which nothing has passed, by a socket that is not connected yet or by a new one.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn dial(
+    endpoint: SocketAddr,
+    socket: Option<std::net::TcpStream>,
+    connect_ms_max: u64,
+    deadline: &Deadline,
+    counters: &Counters,
+) -> Result<TcpStream, Unreachable> {
+    let dialled = async move {
+        let tcp = match socket {
+            Some(socket) => TcpSocket::from_std_stream(socket).connect(endpoint).await,
+            None => TcpStream::connect(endpoint).await,
+        };
+        let tcp = tcp.map_err(Unreachable::Failed)?;
+        tcp.set_nodelay(true).map_err(Unreachable::Failed)?;
+        Ok(tcp)
+    };
+    in_time(dialled, connect_ms_max, deadline, counters).await
+}
+
+async fn in_time<T>(
+    work: impl Future<Output = Result<T, Unreachable>>,
+    connect_ms_max: u64,
+    deadline: &Deadline,
+    counters: &Counters,
+) -> Result<T, Unreachable> {
     counters.upstream_connects.add(1);
     deadline.set(connect_ms_max);
-    let established = deadline.bound(establish(wanted, ways)).await.unwrap_or(Err(Unreachable::Slow));
-    if established.is_err() {
+    let done = deadline.bound(work).await.unwrap_or(Err(Unreachable::Slow));
+    if done.is_err() {
         counters.upstream_connects_failed.add(1);
     }
-    established
+    done
 }
 
 async fn establish(wanted: Wanted<'_>, ways: &Ways) -> Result<Endpoint, Unreachable> {
