@@ -94,13 +94,9 @@ pub async fn converse(
     let Connection { client, input, deadline, .. } = conn;
     let reply_bytes_max = limits.response_head_bytes_max;
     let mut relay = Relay::new(client, input, &mut link.stream, deadline, scratch, times, reply_bytes_max);
-    let mut first = match link.wait.take() {
-        Some(wait) => match Box::pin(pass::head(&mut relay, wait, &worker)).await {
-            Met::Carried(wait) => return Conversation::Carried(wait),
-            Met::Head(head) => Some(head),
-            Met::Ours => None,
-        },
-        None => None,
+    let mut first = match decided(&mut relay, link.wait.take(), &worker).await {
+        Ok(head) => head,
+        Err(wait) => return Conversation::Carried(wait),
     };
     let mut interim = 0;
     let (reusable, keep_alive) = loop {
@@ -144,6 +140,20 @@ pub async fn converse(
         (false, _) => After::Linger,
     };
     Conversation::Over(after, reusable)
+}
+
+/// Waits until it is decided who carries the connection, where that is open; the head or failure that decided it is not lost.
+async fn decided(
+    relay: &mut Relay<'_>,
+    wait: Option<Wait>,
+    worker: &Worker,
+) -> Result<Option<Result<Head, Failure>>, Wait> {
+    let Some(wait) = wait else { return Ok(None) };
+    match Box::pin(pass::head(relay, wait, worker)).await {
+        Met::Carried(wait) => Err(wait),
+        Met::Head(head) => Ok(Some(head)),
+        Met::Ours => Ok(None),
+    }
 }
 
 /// Whether a request to an idle connection that turned out dead may be sent again: nothing of it left, or its method

@@ -185,12 +185,12 @@ impl Drop for Pair {
 
 /// Copies both ways until both ends have come.
 fn carry(client: TcpStream, backend: TcpStream) -> Carried {
+    let mut first = [0; 12];
+    let _ = backend.peek(&mut first);
     for socket in [&client, &backend] {
         SockRef::from(socket).set_nonblocking(false).expect("blocking");
         socket.set_read_timeout(Some(PATIENCE)).expect("timeout");
     }
-    let mut first = [0; 12];
-    let _ = backend.peek(&mut first);
     let status = first.strip_prefix(b"HTTP/1.1 ").and_then(|status| std::str::from_utf8(status).ok()?.parse().ok());
     let (bytes_up, bytes_down) = std::thread::scope(|scope| {
         let up = scope.spawn(|| copy(&client, &backend));

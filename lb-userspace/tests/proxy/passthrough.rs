@@ -203,7 +203,7 @@ fn a_dead_endpoint_is_passed_over_and_nobody_answers_for_the_last() {
         for _ in 0..2 {
             passes(&spliced.rig, &given, &[&hello("pass.test")]);
         }
-        assert_eq!(spliced.rig.counters.retries.get(), 1);
+        assert_eq!(spliced.rig.counters.retries.get(), 2);
         let spliced = Spliced::start(kernel, passing(&[dead], |_| {}));
         let mut client = dial(spliced.rig.https);
         client.write_all(&hello("pass.test")).expect("sent");

@@ -63,13 +63,14 @@ fn weigh(conn: &Connection, forward: &Forward, scratch: &Scratch) -> Result<Offe
 fn unfit(conn: &Connection, forward: &Forward, upgrades: bool) -> Result<(), Unfit> {
     let switches = forward.upgrade.is_some();
     let plain = forward.upstream().tls.is_none() && forward.upstream().protocol == Protocol::Http1;
+    let may_go_on = forward.asked.keep_alive && conn.may_go_on();
     let obstacles = [
         (switches && !upgrades, Unfit::Upgrade),
         (forward.asked.version != Version::Http11, Unfit::Version),
         (!plain, Unfit::Endpoint),
         (forward.expects_continue, Unfit::Expect),
         // An endpoint would keep the connection, and who asked for its end would wait for it.
-        (!switches && !(forward.asked.keep_alive && conn.may_go_on()), Unfit::Close),
+        (!switches && !may_go_on, Unfit::Close),
     ];
     obstacles.iter().find(|(there, _)| *there).map_or(Ok(()), |(_, unfit)| Err(*unfit))
 }

@@ -1,3 +1,5 @@
+//! ClientHellos as tables: made by hand, in records of any size, and by rustls.
+
 use super::*;
 use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
