@@ -147,6 +147,7 @@ fn usage(arg: &Arg) -> String {
         values.iter().map(|value| value.get_name()).collect::<Vec<_>>().join("|")
     };
     match arg.get_long() {
+        Some(flag) if !arg.get_action().takes_values() => format!("--{flag}"),
         Some(flag) => format!("--{flag} {value}").trim_end().to_owned(),
         None => value,
     }
