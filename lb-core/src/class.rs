@@ -28,6 +28,8 @@ pub enum Reason {
     TlsTerminatedHere,
     /// Paths of the host lead to different services, so each request must be looked at.
     SeveralBackends,
+    /// It takes what other hosts have no path for, and their other requests go elsewhere.
+    DefaultOfOthers,
     /// Some paths of the host lead nowhere, and must not reach its service.
     PathsUncovered,
     /// Each request may need another answer: a filter changes or answers requests.
@@ -65,13 +67,16 @@ pub struct Classified {
     pub reason: Reason,
 }
 
-/// What classification looks at. All of it holds for a host as a whole but `tls`.
+/// What classification looks at. All of it holds for a host as a whole but `tls` and
+/// `default_of_others`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Facts {
     /// The connection came through TLS that ends here.
     pub tls: bool,
     /// How many services the paths of the host lead to.
     pub backends: usize,
+    /// The route is the default backend of everything, and other hosts have rules.
+    pub default_of_others: bool,
     /// Some path leads nowhere, or to the default backend of everything.
     pub uncovered: bool,
     /// A filter changes or answers requests, or routes keep out different clients.
@@ -101,6 +106,7 @@ pub fn classify(facts: Facts) -> Classified {
     let obstacles = [
         (facts.tls, Reason::TlsTerminatedHere),
         (facts.backends > 1, Reason::SeveralBackends),
+        (facts.default_of_others, Reason::DefaultOfOthers),
         (facts.uncovered, Reason::PathsUncovered),
         (facts.filtered, Reason::PerRequestFilter),
         (facts.client_certificates, Reason::ClientCertificates),
@@ -143,9 +149,10 @@ impl Class {
 
 impl Reason {
     /// Every reason, in order.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::TlsTerminatedHere,
         Self::SeveralBackends,
+        Self::DefaultOfOthers,
         Self::PathsUncovered,
         Self::PerRequestFilter,
         Self::ClientCertificates,
@@ -182,6 +189,7 @@ impl Reason {
         match self {
             Self::TlsTerminatedHere => "tls-terminated-here",
             Self::SeveralBackends => "several-backends",
+            Self::DefaultOfOthers => "default-of-others",
             Self::PathsUncovered => "paths-uncovered",
             Self::PerRequestFilter => "per-request-filter",
             Self::ClientCertificates => "client-certificates",
@@ -236,6 +244,9 @@ impl fmt::Display for Reason {
         f.write_str(match self {
             Self::TlsTerminatedHere => "TLS ends here, so userspace carries every byte",
             Self::SeveralBackends => "paths of this host lead to several services",
+            Self::DefaultOfOthers => {
+                "it takes what other hosts have no path for, and their other requests go elsewhere"
+            }
             Self::PathsUncovered => "some paths of this host lead nowhere, and must not reach its service",
             Self::PerRequestFilter => "a filter acts on each request of this host",
             Self::ClientCertificates => "fields about client certificates are written into each request of this host",
@@ -261,6 +272,7 @@ mod tests {
     const CLEAR: Facts = Facts {
         tls: false,
         backends: 1,
+        default_of_others: false,
         uncovered: false,
         filtered: false,
         client_certificates: false,
@@ -282,6 +294,7 @@ mod tests {
         check(CLEAR, Reason::OptedIn, upgrade);
         check(Facts { tls: true, ..CLEAR }, Reason::TlsTerminatedHere, Reason::TlsTerminatedHere);
         check(Facts { backends: 2, ..CLEAR }, Reason::SeveralBackends, upgrade);
+        check(Facts { default_of_others: true, ..CLEAR }, Reason::DefaultOfOthers, upgrade);
         check(Facts { uncovered: true, ..CLEAR }, Reason::PathsUncovered, upgrade);
         check(Facts { filtered: true, ..CLEAR }, Reason::PerRequestFilter, upgrade);
         check(Facts { client_certificates: true, ..CLEAR }, Reason::ClientCertificates, upgrade);
@@ -299,6 +312,7 @@ mod tests {
         let mut facts = Facts {
             tls: true,
             backends: 3,
+            default_of_others: true,
             uncovered: true,
             filtered: true,
             client_certificates: true,
@@ -310,9 +324,10 @@ mod tests {
             opted_in: false,
             others_opted_in: false,
         };
-        let clear: [(fn(&mut Facts), Reason); 12] = [
+        let clear: [(fn(&mut Facts), Reason); 13] = [
             (|f| f.tls = false, Reason::TlsTerminatedHere),
             (|f| f.backends = 1, Reason::SeveralBackends),
+            (|f| f.default_of_others = false, Reason::DefaultOfOthers),
             (|f| f.uncovered = false, Reason::PathsUncovered),
             (|f| f.filtered = false, Reason::PerRequestFilter),
             (|f| f.client_certificates = false, Reason::ClientCertificates),

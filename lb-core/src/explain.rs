@@ -62,7 +62,12 @@ pub struct Explanation {
     pub class: Option<Classified>,
     /// The reason of the class in words.
     pub class_reason: String,
-    /// Secret of the certificate that a TLS client of this host would see; `None` means the default certificate.
+    /// Who carries the connection if this request switches its protocol; `None` where nobody could.
+    pub upgrade: Option<Classified>,
+    /// The reason of that in words.
+    pub upgrade_reason: String,
+    /// Secret of the certificate that a TLS client of this host would see; `None` means the default certificate, or that of
+    /// the backend where TLS passes through.
     pub certificate: Option<String>,
     /// What the host asks of clients that come through TLS, in words.
     pub client_certificate: Option<String>,
@@ -75,6 +80,10 @@ pub fn explain(snapshot: &Snapshot, question: Question<'_>) -> Explanation {
     let certificate = snapshot.certificates.find(&host);
     let mut answer = Explanation::new(certificate.map(|c| c.source.to_string()));
     answer.client_certificate = snapshot.client_auth.find(&host).map(ToString::to_string);
+    let passed = snapshot.passthrough.find(&host).filter(|_| question.secure);
+    if let Some(route) = passed.and_then(|id| snapshot.routes.get(id)) {
+        return answer.passes(snapshot, route, question.client);
+    }
     let raw_path = question.target.split('?').next().unwrap_or_default();
     let path = match path::normalize(raw_path) {
         Ok(path) => path,
@@ -136,6 +145,8 @@ impl Explanation {
             endpoints_note: String::new(),
             class: None,
             class_reason: String::new(),
+            upgrade: None,
+            upgrade_reason: String::new(),
             certificate,
             client_certificate: None,
         }
@@ -158,9 +169,38 @@ impl Explanation {
         self.balance = Some(route.policy.balance.to_string());
         self.policy = Some(route.policy.clone());
         self.filters = route.filters.iter().map(Filter::name).collect();
-        let class = if secure { Reason::TlsTerminatedHere.into() } else { route.class };
+        let here = |class| if secure { Reason::TlsTerminatedHere.into() } else { class };
+        self.classified(here(route.class), Some(here(route.upgrade)));
+    }
+
+    fn classified(&mut self, class: Classified, upgrade: Option<Classified>) {
         self.class = Some(class);
         self.class_reason = class.reason.to_string();
+        self.upgrade = upgrade;
+        self.upgrade_reason = upgrade.map(|upgrade| upgrade.reason.to_string()).unwrap_or_default();
+    }
+
+    /// TLS that passes through: nothing of the request is seen, and nothing can be answered.
+    fn passes(mut self, snapshot: &Snapshot, route: &Route, client: Option<IpAddr>) -> Self {
+        self.matched(route, true);
+        self.classified(Reason::Passthrough.into(), None);
+        self.path = None;
+        self.upstream = None;
+        self.policy = None;
+        self.certificate = None;
+        self.client_certificate = None;
+        self.filters = route.filters.iter().filter(|f| !f.needs_each_request()).map(Filter::name).collect();
+        if client.is_some_and(|client| !route.admits(client.to_canonical())) {
+            self.because = "The connection is closed: the route keeps this client out.".to_owned();
+            return self;
+        }
+        self.because = format!("TLS of host {} passes through, by the server name alone.", route.host);
+        let mut answer = self.target(snapshot, &route.target);
+        if let Some(status) = answer.status.take() {
+            answer.because =
+                format!("The connection is closed, where a request would be answered {status}: {}", answer.because);
+        }
+        answer
     }
 
     fn target(mut self, snapshot: &Snapshot, target: &Target) -> Self {
@@ -181,3 +221,6 @@ impl Explanation {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

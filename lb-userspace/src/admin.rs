@@ -1,13 +1,18 @@
-//! Administration: health, metrics and inspection over HTTP, on a TCP address and on a Unix socket. Read-only.
+//! Administration: health, metrics and inspection over HTTP, on a TCP address and on a Unix socket. Read-only, but for
+//! the end of connections that the kernel carries, which the Unix socket alone takes.
 //!
-//! Goes in: an [`Inspect`] (declared here, implemented in `app`). Comes out: answers. It never changes anything, and
-//! it runs on a thread of its own, so that a slow reader of metrics cannot slow a request.
+//! Goes in: an [`Inspect`] (declared here, implemented in `app`). Comes out: answers. It runs on a thread of its own, so
+//! that a slow reader of metrics cannot slow a request.
 
 pub mod client;
+#[cfg(test)]
+mod fake;
+pub mod flows;
 pub mod inspect;
 pub mod metrics;
 pub mod server;
 pub mod view;
 
-pub use inspect::{Inspect, ListenerView, Readiness, Status, SteeringStatus};
+pub use flows::{FlowView, Flows, Spliced, Which};
+pub use inspect::{Inspect, ListenerView, Readiness, SpliceStatus, Status, SteeringStatus};
 pub use server::{AdminError, Server};

@@ -6,8 +6,8 @@
 mod descriptors;
 mod state;
 
-use crate::admin::{self, ListenerView, SteeringStatus};
-use crate::config::{Config, SteeringMode};
+use crate::admin::{self, ListenerView, SpliceStatus, SteeringStatus};
+use crate::config::{Config, SpliceMode, SteeringMode};
 use crate::control;
 use crate::kernel::{Steering, Unavailable};
 use crate::proxy::{self, BindMode, Keys, Listener, Protocol, Proxy, Setup};
@@ -53,6 +53,8 @@ pub fn run(config: Config) -> anyhow::Result<()> {
             listeners: views,
             steering,
             steering_status,
+            flows: None,
+            splice_status: splice_status(&config),
         },
     ));
     let server = admin::Server::start(config.admin, &control_socket(&config.run_dir), state.clone())?;
@@ -114,6 +116,15 @@ fn open_steering(config: &Config) -> anyhow::Result<(Option<Steering>, SteeringS
             Ok((None, status(false, unavailable.to_string())))
         }
     }
+}
+
+fn splice_status(config: &Config) -> SpliceStatus {
+    let mode = config.splice.mode;
+    let reason = match mode {
+        SpliceMode::Off => "switched off by --splice=off: userspace carries all connections",
+        SpliceMode::Auto | SpliceMode::Required => "not connected yet: userspace carries all connections",
+    };
+    SpliceStatus { mode, active: false, reason: reason.to_owned(), kernel: serde_json::Value::Null }
 }
 
 fn bind(config: &Config, steered: bool) -> anyhow::Result<Vec<Listener>> {

@@ -4,11 +4,13 @@
 
 pub mod check;
 pub mod edge;
+pub mod flows;
 pub mod limits;
 #[cfg(test)]
 mod reference;
 pub mod run;
 pub mod show;
+pub mod splice;
 pub mod table;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -44,6 +46,8 @@ enum Command {
     Backends(ShowArgs),
     /// Server names with their certificates.
     Certs(ShowArgs),
+    /// Connections that the kernel carries, and their end.
+    Flows(flows::FlowsArgs),
     /// Addresses that are served, and how connections get there.
     Listeners(ShowArgs),
     /// Faults and notes of the configuration that serves.
@@ -121,6 +125,7 @@ pub fn main() -> ExitCode {
         Command::Routes(args) => show::show(show::Noun::Routes, &args),
         Command::Backends(args) => show::show(show::Noun::Backends, &args),
         Command::Certs(args) => show::show(show::Noun::Certs, &args),
+        Command::Flows(args) => flows::flows(&args),
         Command::Listeners(args) => show::show(show::Noun::Listeners, &args),
         Command::Problems(args) => show::show(show::Noun::Problems, &args),
         Command::Status(args) => show::show(show::Noun::Status, &args),

@@ -8,6 +8,7 @@ use lb_core::model::Policy;
 use serde::Serialize;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 /// Everything `sluice run` was told.
@@ -41,6 +42,76 @@ pub struct Config {
     pub tls: Tls,
     /// Peers whose connections begin with a PROXY protocol header (v1 or v2), and whom it is believed.
     pub proxy_protocol_from: Vec<IpNet>,
+    /// Connections that the kernel carries.
+    pub splice: Splice,
+}
+
+/// Connections that the kernel carries once they need no more routing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Splice {
+    /// Whether it is wanted.
+    pub mode: SpliceMode,
+    /// Interfaces that clients and endpoints are reached by.
+    pub interfaces: SpliceInterfaces,
+    /// Source ports towards endpoints, for this alone.
+    pub ports: RangeInclusive<u16>,
+    /// A connection that nothing passes by is reset after this time, milliseconds.
+    pub idle_ms_max: u64,
+    /// A connection whose endpoint takes no more requests is reset after this time, milliseconds.
+    pub drain_ms_max: u64,
+    /// Upgraded connections too.
+    pub upgrades: bool,
+    /// In the network driver.
+    pub xdp: Xdp,
+}
+
+/// Whether the kernel carries connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum SpliceMode {
+    /// When the kernel and our privileges allow it, else userspace does, and says so once.
+    Auto,
+    /// Never.
+    Off,
+    /// Or do not start.
+    Required,
+}
+
+/// Interfaces, by name. A name that ends with `*` stands for all that begin so.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SpliceInterfaces {
+    /// Every Ethernet interface but these.
+    Auto {
+        /// Names.
+        except: Vec<String>,
+    },
+    /// These.
+    Named(Vec<String>),
+}
+
+/// Whether packets are translated in the network driver (XDP) already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Xdp {
+    /// No: in tc.
+    Off,
+    /// In drivers that can redirect frames; in tc elsewhere.
+    Native,
+}
+
+impl Default for Splice {
+    fn default() -> Self {
+        Self {
+            mode: SpliceMode::Auto,
+            interfaces: SpliceInterfaces::Auto { except: Vec::new() },
+            ports: 20_000..=29_999,
+            idle_ms_max: 3_600_000,
+            drain_ms_max: 300_000,
+            upgrades: true,
+            xdp: Xdp::Off,
+        }
+    }
 }
 
 /// TLS that ends here.

@@ -6,8 +6,9 @@
 //! (`@@EXPIRED …@@`, `@@FUTURE …@@` for one of another time). `SLUICE_BLESS=1` writes the expectations anew; review them.
 
 use lb_core::Problem;
+use lb_core::class::Classified;
 use lb_core::model::route::Target;
-use lb_core::model::{Policy, Route, Snapshot, Upstream};
+use lb_core::model::{HostPattern, Policy, Route, Snapshot, Upstream, host};
 use lb_userspace::config::{ClassMode, Objects};
 use lb_userspace::control::source::manifest;
 use lb_userspace::control::store::Store;
@@ -130,6 +131,18 @@ fn render<'a>(snapshot: &Snapshot, problems: impl Iterator<Item = &'a Problem>) 
             let _ = writeln!(out, "client certificate of {host}: {auth}");
         }
     }
+    for (host, id) in snapshot.passthrough.entries() {
+        let origin = &snapshot.routes.get(id).expect("of this Snapshot").origin;
+        let _ = writeln!(out, "TLS of {host} passes through [{origin}]");
+    }
+    let ends_here = snapshot.routes.iter().filter_map(|(_, route)| {
+        let HostPattern::Exact(name) = &route.host else { return None };
+        let covered = snapshot.passthrough.get(&HostPattern::Wildcard(host::parent(name)?.into())).is_some();
+        (covered && snapshot.passthrough.find(name).is_none()).then_some(name)
+    });
+    for name in ends_here {
+        let _ = writeln!(out, "TLS of {name} ends here");
+    }
     for problem in problems {
         let _ = writeln!(out, "{:?} {problem}", problem.severity);
     }
@@ -142,7 +155,7 @@ fn filters(route: &Route) -> String {
     })
 }
 
-/// How endpoints are spoken to, and limits; nothing where both are the defaults.
+/// How endpoints are spoken to, and limits; nothing where both are the defaults. Classes where the owner spoke of them.
 fn manners(route: &Route) -> String {
     let mut out = String::new();
     let shown = |upstream: &Upstream| {
@@ -157,12 +170,19 @@ fn manners(route: &Route) -> String {
     if let Some(upstream) = &route.upstream_in_clear {
         let _ = writeln!(out, "  speaks {} for clients in the clear", shown(upstream));
     }
+    if route.steering.connection {
+        let _ = writeln!(out, "  steered as {}, upgrades as {}", shown_class(route.class), shown_class(route.upgrade));
+    }
     let value = |policy: &Policy| serde_json::to_value(policy).expect("a policy can be shown");
     let (own, default) = (value(&route.policy), value(&Policy::default()));
     for (name, field) in own.as_object().expect("fields").iter().filter(|(name, field)| default[name] != **field) {
         let _ = writeln!(out, "  {name} {field}");
     }
     out
+}
+
+fn shown_class(classified: Classified) -> String {
+    format!("{} ({})", classified.class, classified.reason.name())
 }
 
 /// RFC 4648 section 4.

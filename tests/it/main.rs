@@ -10,6 +10,7 @@ mod directory;
 mod edge;
 mod endpoints;
 mod examples;
+mod flows;
 mod frames;
 mod grpc;
 mod headers;

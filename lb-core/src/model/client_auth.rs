@@ -51,6 +51,16 @@ impl ClientAuthTable {
         self.exact.get(name).or_else(|| self.wildcard.get(host::parent(name)?))
     }
 
+    /// Whether some host that requests of a pattern's rules may name asks anything. A host that is listed itself has rules
+    /// of its own.
+    #[must_use]
+    pub fn may_ask(&self, pattern: &HostPattern) -> bool {
+        match pattern {
+            HostPattern::Exact(name) => self.find(name).is_some(),
+            HostPattern::Wildcard(_) | HostPattern::Any => self.get(pattern).is_some(),
+        }
+    }
+
     /// Whether no host asks anything.
     #[must_use]
     pub fn is_empty(&self) -> bool {

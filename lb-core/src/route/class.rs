@@ -22,10 +22,7 @@ pub fn decide(table: &mut RouteTable, places: &[u32], closed: &HashSet<ServiceId
         let mut facts = *facts;
         facts.opted_in = route.steering.connection;
         facts.others_opted_in = *refusals == 0;
-        // It also takes what other hosts have no path for, and their other requests go elsewhere.
-        if table.default == Some(id) && several_hosts {
-            facts.backends = facts.backends.max(2);
-        }
+        facts.default_of_others = table.default == Some(id) && several_hosts;
         route.class = class::classify(facts);
         route.upgrade = upgrade(route);
     }

@@ -1,6 +1,6 @@
 //! The other end of the control socket: how the command line asks a running agent.
 
-use http::{Request, header};
+use http::{Method, Request, header};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
@@ -43,10 +43,22 @@ pub enum AskError {
 /// # Errors
 /// [`AskError`].
 pub fn ask(socket: &Path, path_and_query: &str) -> Result<String, AskError> {
+    send(socket, Method::GET, path_and_query)
+}
+
+/// Has something done, and gives the body of the answer.
+///
+/// # Errors
+/// [`AskError`].
+pub fn tell(socket: &Path, path_and_query: &str) -> Result<String, AskError> {
+    send(socket, Method::POST, path_and_query)
+}
+
+fn send(socket: &Path, method: Method, path_and_query: &str) -> Result<String, AskError> {
     let broken = |e: std::io::Error| AskError::Broken(e.to_string());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(broken)?;
     runtime.block_on(async {
-        tokio::time::timeout(ANSWER_TIME_MAX, exchange(socket, path_and_query))
+        tokio::time::timeout(ANSWER_TIME_MAX, exchange(socket, method, path_and_query))
             .await
             .unwrap_or_else(|_| Err(AskError::Broken(format!("nothing came for {ANSWER_TIME_MAX:?}"))))
     })
@@ -66,13 +78,15 @@ pub fn escape(value: &str) -> String {
     escaped
 }
 
-async fn exchange(socket: &Path, path_and_query: &str) -> Result<String, AskError> {
+async fn exchange(socket: &Path, method: Method, path_and_query: &str) -> Result<String, AskError> {
     let broken = |e: hyper::Error| AskError::Broken(e.to_string());
     let stream =
         UnixStream::connect(socket).await.map_err(|source| AskError::NoAgent { path: socket.to_owned(), source })?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
     let driver = tokio::spawn(connection);
-    let request = Request::get(path_and_query)
+    let request = Request::builder()
+        .method(method)
+        .uri(path_and_query)
         .header(header::HOST, "sluice")
         .body(Empty::<Bytes>::new())
         .map_err(|e| AskError::Broken(e.to_string()))?;

@@ -1,5 +1,6 @@
 //! What administration asks of the rest of the agent: the trait [`Inspect`] and the values it gives.
 
+use super::flows::{FlowView, Spliced, Which};
 use crate::publish::Published;
 use crate::telemetry::Counters;
 use lb_core::Problem;
@@ -23,6 +24,12 @@ pub trait Inspect: Send + Sync + 'static {
     fn counters(&self) -> &[Arc<Counters>];
     /// Counters of the kernel programs, by outcome; empty when nothing is steered.
     fn lookups(&self) -> Vec<(&'static str, u64)>;
+    /// Pairs of connections that the kernel carries.
+    fn flows(&self) -> Vec<FlowView>;
+    /// Resets both ends of pairs, and answers how many; `None`: the kernel carries none, [`Status::splicing`] says why.
+    fn reset_flows(&self, which: &Which) -> Option<usize>;
+    /// What pairs that the kernel carries have come to; `None`: it carries none.
+    fn spliced(&self) -> Option<Spliced>;
     /// Access-log lines that were dropped.
     fn log_lines_dropped(&self) -> u64;
 }
@@ -66,6 +73,20 @@ pub struct Status {
     pub connections_active: u64,
     pub requests: u64,
     pub steering: SteeringStatus,
+    pub splicing: SpliceStatus,
+}
+
+/// Whether the kernel carries connections that need no more routing.
+#[derive(Debug, Clone, Serialize)]
+pub struct SpliceStatus {
+    /// `auto`, `off` or `required`.
+    pub mode: crate::config::SpliceMode,
+    /// Whether it can.
+    pub active: bool,
+    /// Why it cannot, or how it does.
+    pub reason: String,
+    /// What the kernel room reports: interfaces, programs, maps, pins.
+    pub kernel: serde_json::Value,
 }
 
 /// Whether the kernel brings connections to the listeners.

@@ -3,6 +3,7 @@
 //! Goes in: an [`Inspect`]. Comes out: text. Names begin with `sluice_`; units are seconds and bytes.
 
 mod connections;
+mod splice;
 
 use super::inspect::{Inspect, Readiness, Status};
 use crate::telemetry::Counters;
@@ -46,6 +47,7 @@ impl Collector for Scrape {
         self.requests(&mut out)?;
         self.connections(&mut out)?;
         connections::encode(&mut out, self.0.counters())?;
+        splice::encode(&mut out, self.0.spliced())?;
         self.upstream(&mut out)?;
         self.balancing(&mut out)?;
         let status = self.0.status();
@@ -194,15 +196,16 @@ pub fn described() -> Vec<(String, String, String)> {
     for line in text.lines().filter_map(|line| line.strip_prefix("# HELP ")) {
         let (name, help) = line.split_once(' ').unwrap_or((line, ""));
         let kind = text.lines().find_map(|line| line.strip_prefix(&format!("# TYPE {name} "))).unwrap_or_default();
-        // Samples of one metric differ in their labels.
+        // Samples of one metric differ in their labels, which hold no comma.
         let sample = |line: &&str| {
             let rest = line.strip_prefix(name).map(|rest| rest.strip_prefix("_total").unwrap_or(rest));
             rest.is_some_and(|rest| rest.starts_with([' ', '{']))
         };
-        let label = text.lines().find(sample).and_then(|line| Some(line.split_once('{')?.1.split_once('=')?.0));
+        let labels = text.lines().find(sample).and_then(|line| Some(line.split_once('{')?.1.split_once('}')?.0));
+        let names = labels.map(|labels| labels.split(',').filter_map(|label| Some(label.split_once('=')?.0)));
+        let names = names.map(|names| format!("{{{}}}", names.collect::<Vec<_>>().join(","))).unwrap_or_default();
         let total = if kind == "counter" { "_total" } else { "" };
-        let label = label.map(|label| format!("{{{label}}}")).unwrap_or_default();
-        all.push((format!("{name}{total}{label}"), kind.to_owned(), help.to_owned()));
+        all.push((format!("{name}{total}{names}"), kind.to_owned(), help.to_owned()));
     }
     all
 }
@@ -210,79 +213,14 @@ pub fn described() -> Vec<(String, String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::{ListenerView, SteeringStatus};
-    use crate::config::SteeringMode;
-    use crate::publish::Published;
+    use crate::admin::fake::Fake;
     use crate::telemetry::connections::Why;
-    use lb_core::Problem;
     use lb_core::class::Reason;
     use lb_core::handoff::Apart;
-    use lb_core::model::{Kind, ObjectRef};
-
-    struct Fake(Vec<Arc<Counters>>);
-
-    impl Inspect for Fake {
-        fn published(&self) -> Arc<Published> {
-            Arc::default()
-        }
-
-        fn problems(&self) -> Arc<Vec<Problem>> {
-            let object = ObjectRef::new(Kind::Ingress, "n", "i");
-            let (field, message, remedy) = (String::new(), String::new(), String::new());
-            let (severity, reason, place) = (Severity::Fault, "Sample", None);
-            Arc::new(vec![Problem { severity, object, field, reason, message, remedy, place }])
-        }
-
-        fn readiness(&self) -> Readiness {
-            Readiness::Ready
-        }
-
-        fn status(&self) -> Status {
-            let (mode, reason) = (SteeringMode::Off, String::new());
-            Status {
-                version: "0",
-                pid: 1,
-                readiness: Readiness::Ready,
-                started: String::new(),
-                uptime_s: 0,
-                snapshot: 7,
-                snapshot_time: None,
-                source: String::new(),
-                objects: 0,
-                hosts: 0,
-                routes: 0,
-                services: 0,
-                endpoints: 0,
-                certificates: 0,
-                faults: 0,
-                notes: 0,
-                workers: self.0.len(),
-                connections_active: 0,
-                requests: 0,
-                steering: SteeringStatus { mode, active: false, reason, kernel: serde_json::Value::Null },
-            }
-        }
-
-        fn listeners(&self) -> Vec<ListenerView> {
-            Vec::new()
-        }
-
-        fn counters(&self) -> &[Arc<Counters>] {
-            &self.0
-        }
-
-        fn lookups(&self) -> Vec<(&'static str, u64)> {
-            vec![("steered", 3)]
-        }
-
-        fn log_lines_dropped(&self) -> u64 {
-            0
-        }
-    }
 
     /// The metrics of an agent with one worker, which has done nothing.
     pub(super) fn sample() -> String {
-        let fake: Arc<dyn Inspect> = Arc::new(Fake(vec![Arc::default()]));
+        let fake: Arc<dyn Inspect> = Arc::new(Fake::default());
         render(&fake)
     }
 
@@ -298,7 +236,7 @@ mod tests {
             worker.connections.count(Why::Class(reason));
             worker.connections.refuse(Apart::Mss);
         }
-        let fake: Arc<dyn Inspect> = Arc::new(Fake(workers));
+        let fake: Arc<dyn Inspect> = Arc::new(Fake { counters: workers, ..Fake::default() });
         let text = render(&fake);
         for line in [
             "sluice_requests_total 4",
@@ -313,10 +251,25 @@ mod tests {
             "sluice_connections_total{class=\"per-request\",reason=\"not-opted-in\"} 1",
             "sluice_connections_total{class=\"per-request\",reason=\"mss\"} 0",
             "sluice_splice_refused_total{reason=\"mss\"} 2",
+            "sluice_splice_active 1",
+            "sluice_flows 1",
+            "sluice_splice_bytes_total{direction=\"up\"} 1000",
+            "sluice_splice_bytes_total{direction=\"down\"} 2000",
+            "sluice_splice_late_total 0",
+            "sluice_splice_packets_total{outcome=\"up\"} 5",
             "sluice_lookup_total{outcome=\"steered\"} 3",
             "sluice_snapshot_version 7",
             "# EOF",
         ] {
+            assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn where_the_kernel_carries_nothing() {
+        let fake: Arc<dyn Inspect> = Arc::new(Fake { carries: false, ..Fake::default() });
+        let text = render(&fake);
+        for line in ["sluice_splice_active 0", "sluice_flows 0", "sluice_splice_late_total 0"] {
             assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
         }
     }

@@ -5,11 +5,13 @@
 //! | `/healthz` | 200 while the process works |
 //! | `/readyz` | 200 when a whole Snapshot serves, else 503 with the reason |
 //! | `/metrics` | OpenMetrics |
-//! | `/v1/{status,routes,backends,certs,listeners,problems}` | JSON |
+//! | `/v1/{status,routes,backends,certs,listeners,problems,flows}` | JSON |
 //! | `/v1/explain?url=…` | JSON: what would happen to that request |
 //! | `/` | the dashboard |
+//! | POST `/v1/flows/reset?{all,id=N,client=IP,backend=ADDR:PORT}` | on the Unix socket alone: JSON, how many were reset |
 
-use super::inspect::{Inspect, Readiness};
+use super::flows::Which;
+use super::inspect::{Inspect, Readiness, SpliceStatus};
 use super::{metrics, view};
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
@@ -21,17 +23,25 @@ use lb_core::explain::{self, Question};
 use serde::Serialize;
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Connections served at once; each takes about 20 KB.
 const CONNECTIONS_MAX: usize = 64;
 /// A client must send its head within this time.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// Which door a request came through. Whoever may write to the Unix socket may change things; on TCP nobody asks who it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Door {
+    Tcp,
+    Unix,
+}
 
 const DASHBOARD: &str = include_str!("dashboard.html");
 
@@ -91,7 +101,10 @@ fn bind_socket(path: &Path) -> std::io::Result<std::os::unix::net::UnixListener>
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
         _ => {}
     }
-    std::os::unix::net::UnixListener::bind(path)
+    let socket = std::os::unix::net::UnixListener::bind(path)?;
+    // Whatever the umask says: who connects may end connections.
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(socket)
 }
 
 async fn serve(tcp: std::net::TcpListener, unix: std::os::unix::net::UnixListener, inspect: Arc<dyn Inspect>) {
@@ -108,11 +121,11 @@ async fn serve(tcp: std::net::TcpListener, unix: std::os::unix::net::UnixListene
         let inspect = inspect.clone();
         tokio::select! {
             accepted = tcp.accept() => match accepted {
-                Ok((stream, _)) => drop(tokio::spawn(async move { connection(stream, inspect).await; drop(place); })),
+                Ok((stream, _)) => spawn(stream, Door::Tcp, inspect, place),
                 Err(error) => pause(&error).await,
             },
             accepted = unix.accept() => match accepted {
-                Ok((stream, _)) => drop(tokio::spawn(async move { connection(stream, inspect).await; drop(place); })),
+                Ok((stream, _)) => spawn(stream, Door::Unix, inspect, place),
                 Err(error) => pause(&error).await,
             },
         }
@@ -125,10 +138,20 @@ async fn pause(error: &std::io::Error) {
     tokio::time::sleep(Duration::from_millis(100)).await;
 }
 
-async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin, inspect: Arc<dyn Inspect>) {
+fn spawn<S>(stream: S, door: Door, inspect: Arc<dyn Inspect>, place: OwnedSemaphorePermit)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    tokio::spawn(async move {
+        connection(stream, door, inspect).await;
+        drop(place);
+    });
+}
+
+async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin, door: Door, inspect: Arc<dyn Inspect>) {
     let service = service_fn(move |request: Request<Incoming>| {
         let inspect = inspect.clone();
-        async move { Ok::<_, Infallible>(answer(&request, &inspect)) }
+        async move { Ok::<_, Infallible>(answer(&request, door, &inspect)) }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -140,7 +163,10 @@ async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin, inspect: Arc<dy
     }
 }
 
-fn answer(request: &Request<Incoming>, inspect: &Arc<dyn Inspect>) -> Response<Full<Bytes>> {
+fn answer<B>(request: &Request<B>, door: Door, inspect: &Arc<dyn Inspect>) -> Response<Full<Bytes>> {
+    if request.uri().path() == "/v1/flows/reset" {
+        return reset(request, door, inspect);
+    }
     if request.method() != Method::GET && request.method() != Method::HEAD {
         return text(StatusCode::METHOD_NOT_ALLOWED, "administration is read-only: use GET\n");
     }
@@ -160,6 +186,10 @@ fn answer(request: &Request<Incoming>, inspect: &Arc<dyn Inspect>) -> Response<F
         "/v1/certs" => json(&view::certificates(&published.snapshot)),
         "/v1/listeners" => json(&inspect.listeners()),
         "/v1/problems" => json(&*inspect.problems()),
+        "/v1/flows" => {
+            let SpliceStatus { active, reason, .. } = inspect.status().splicing;
+            json(&serde_json::json!({ "active": active, "reason": reason, "flows": inspect.flows() }))
+        }
         "/v1/explain" => match request.uri().query().and_then(explained) {
             Some((client, url)) => match parse_url(&url) {
                 Some(question) => json(&explain::explain(&published.snapshot, Question { client, ..question })),
@@ -168,6 +198,26 @@ fn answer(request: &Request<Incoming>, inspect: &Arc<dyn Inspect>) -> Response<F
             None => text(StatusCode::BAD_REQUEST, "the query must be [client=ADDRESS&]url=…, with % escapes\n"),
         },
         _ => text(StatusCode::NOT_FOUND, "no such page; see docs/operate.md\n"),
+    }
+}
+
+/// Ends connections that the kernel carries.
+fn reset<B>(request: &Request<B>, door: Door, inspect: &Arc<dyn Inspect>) -> Response<Full<Bytes>> {
+    if door != Door::Unix {
+        return text(StatusCode::FORBIDDEN, "only the control socket takes this: use sluice flows reset\n");
+    }
+    if request.method() != Method::POST {
+        return text(StatusCode::METHOD_NOT_ALLOWED, "this changes something: use POST\n");
+    }
+    let Some(which) = request.uri().query().and_then(unescape).and_then(|query| Which::parse(&query)) else {
+        return text(StatusCode::BAD_REQUEST, "the query must be all, id=N, client=IP or backend=ADDR:PORT\n");
+    };
+    match inspect.reset_flows(&which) {
+        Some(count) => json(&serde_json::json!({ "reset": count })),
+        None => {
+            let reason = inspect.status().splicing.reason;
+            text(StatusCode::CONFLICT, &format!("the kernel carries no connections ({reason})\n"))
+        }
     }
 }
 
@@ -236,6 +286,8 @@ fn text(status: StatusCode, body: &str) -> Response<Full<Bytes>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admin::fake::Fake;
+    use http_body_util::BodyExt;
 
     #[test]
     fn urls() {
@@ -265,5 +317,51 @@ mod tests {
         check("url=%+1", None);
         check("url=%ff", None);
         check("other=1", None);
+    }
+
+    /// Status and body of an answer.
+    fn asked(fake: Fake, door: Door, method: Method, path: &str) -> (u16, String) {
+        let request = Request::builder().method(method).uri(path).body(()).expect("a request");
+        let inspect: Arc<dyn Inspect> = Arc::new(fake);
+        let response = answer(&request, door, &inspect);
+        let status = response.status().as_u16();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let body = runtime.block_on(response.into_body().collect()).expect("a body").to_bytes();
+        (status, String::from_utf8_lossy(&body).into_owned())
+    }
+
+    #[test]
+    fn only_the_unix_socket_ends_connections() {
+        let check = |door, method, query: &str, want: u16, part: &str| {
+            let (status, body) = asked(Fake::default(), door, method, &format!("/v1/flows/reset{query}"));
+            assert!(status == want && body.contains(part), "{query} {door:?}: {status} {body}");
+        };
+        check(Door::Unix, Method::POST, "?all", 200, "{\"reset\":1}");
+        check(Door::Unix, Method::POST, "?id=7", 200, "{\"reset\":1}");
+        check(Door::Unix, Method::POST, "?client=2001%3Adb8%3A%3A1", 200, "{\"reset\":0}");
+        check(Door::Unix, Method::POST, "?everything", 400, "all, id=N");
+        check(Door::Unix, Method::POST, "", 400, "all, id=N");
+        check(Door::Unix, Method::GET, "?all", 405, "POST");
+        check(Door::Tcp, Method::POST, "?all", 403, "control socket");
+        let nothing = Fake { carries: false, ..Fake::default() };
+        let (status, body) = asked(nothing, Door::Unix, Method::POST, "/v1/flows/reset?all");
+        assert!(status == 409 && body.contains("for a test"), "{status} {body}");
+    }
+
+    #[test]
+    fn flows_are_shown_at_both_doors() {
+        for door in [Door::Unix, Door::Tcp] {
+            let (status, body) = asked(Fake::default(), door, Method::GET, "/v1/flows");
+            let value: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+            assert_eq!(
+                (status, &value["active"], &value["flows"][0]["backend"]),
+                (200, &true.into(), &"10.0.0.2:8080".into())
+            );
+            assert_eq!(value["flows"][0]["bytes_down"], 2_000);
+            let (status, _) = asked(Fake::default(), door, Method::POST, "/v1/flows");
+            assert_eq!(status, 405);
+        }
+        let (_, body) = asked(Fake { carries: false, ..Fake::default() }, Door::Tcp, Method::GET, "/v1/flows");
+        assert_eq!(body, "{\"active\":false,\"flows\":[],\"reason\":\"for a test\"}");
     }
 }

@@ -3,13 +3,13 @@
 use crate::publish::Published;
 use lb_core::Snapshot;
 use lb_core::balance::{EndpointView, ServiceState};
-use lb_core::class::Classified;
+use lb_core::class::{Classified, Reason};
 use lb_core::filter::Filter;
 use lb_core::model::route::Target;
-use lb_core::model::{Endpoint, Policy, Route, Service};
+use lb_core::model::{Endpoint, HostPattern, Policy, ProxyProtocol, Route, Service};
 use serde::Serialize;
 
-/// One line of the routing table.
+/// One line of the routing table. TLS that passes through has one of its own, of kind `TLS`.
 #[derive(Debug, Serialize)]
 #[allow(missing_docs, reason = "the names are those of the model")]
 pub struct RouteView<'a> {
@@ -29,6 +29,9 @@ pub struct RouteView<'a> {
     pub client_certificate: Option<String>,
     pub class: Classified,
     pub class_reason: String,
+    /// Of connections whose protocol a request has switched; none where no request is seen.
+    pub upgrade: Option<Classified>,
+    pub upgrade_reason: Option<String>,
 }
 
 /// One service port.
@@ -66,7 +69,11 @@ pub struct CertificateView<'a> {
 /// All routes, sorted by host and then as written.
 #[must_use]
 pub fn routes(snapshot: &Snapshot) -> Vec<RouteView<'_>> {
-    let mut rows: Vec<_> = snapshot.routes.iter().map(|(_, route)| route_row(snapshot, route)).collect();
+    let passed = snapshot.passthrough.entries().into_iter().filter_map(|(host, id)| {
+        let route = snapshot.routes.get(id)?;
+        Some(passthrough_row(&host, route_row(snapshot, route), route))
+    });
+    let mut rows: Vec<_> = snapshot.routes.iter().map(|(_, route)| route_row(snapshot, route)).chain(passed).collect();
     rows.sort_by(|a, b| (&a.host, a.path, a.kind).cmp(&(&b.host, b.path, b.kind)));
     rows
 }
@@ -135,10 +142,83 @@ fn route_row<'a>(snapshot: &'a Snapshot, route: &'a Route) -> RouteView<'a> {
         client_certificate: snapshot.client_auth.get(&route.host).map(ToString::to_string),
         class: route.class,
         class_reason: route.class.reason.to_string(),
+        upgrade: Some(route.upgrade),
+        upgrade_reason: Some(route.upgrade.reason.to_string()),
+    }
+}
+
+/// What of a route holds for TLS that passes through.
+fn passthrough_row<'a>(host: &HostPattern, row: RouteView<'a>, route: &'a Route) -> RouteView<'a> {
+    let range = route.filters.iter().position(|filter| !filter.needs_each_request());
+    let announced = match route.upstream.proxy_protocol {
+        Some(ProxyProtocol::V1) => ", behind PROXY v1",
+        Some(ProxyProtocol::V2) => ", behind PROXY v2",
+        None => "",
+    };
+    let class = Classified::from(Reason::Passthrough);
+    RouteView {
+        host: host.to_string(),
+        kind: "TLS",
+        path: "passthrough",
+        filters: range.and_then(|place| route.filters.get(place..=place)).unwrap_or_default(),
+        upstream: format!("TLS as it comes{announced}"),
+        upstream_in_clear: None,
+        client_certificate: None,
+        class,
+        class_reason: class.reason.to_string(),
+        upgrade: None,
+        upgrade_reason: None,
+        ..row
     }
 }
 
 fn date(seconds: i64) -> String {
     let seconds = u64::try_from(seconds).unwrap_or(0);
     crate::telemetry::access_log::rfc3339(std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lb_core::filter::source_range::SourceRange;
+    use lb_core::filter::ssl_redirect::SslRedirect;
+    use lb_core::model::{Kind, ObjectRef, Origin, PassthroughTable, PathMatch};
+    use lb_core::route::{Builder, plain_route};
+    use std::sync::Arc;
+
+    #[test]
+    fn a_host_that_passes_through_has_two_lines() {
+        let origin =
+            Origin { ingress: Arc::new(ObjectRef::new(Kind::Ingress, "n", "i")), rule: Some(0), path: Some(0) };
+        let host = HostPattern::parse("a.test").expect("a host");
+        let network = SourceRange::parse("10.0.0.0/8").expect("a network");
+        let range = Filter::SourceRange(SourceRange::new(&[network]));
+        let redirect = Filter::SslRedirect(SslRedirect { force: true, preserve_trailing_slash: false });
+        let path = PathMatch::prefix("/").expect("a path");
+        let plain = plain_route(host.clone(), path, origin, Target::Unavailable("gone".into()));
+        let mut builder = Builder::default();
+        let id = builder.rule(Route { filters: Arc::new([range, redirect]), ..plain }).expect("new");
+        let mut passthrough = PassthroughTable::default();
+        passthrough.insert(&host, id);
+        let snapshot = Snapshot { routes: builder.build(), passthrough, ..Snapshot::default() };
+        let shown: Vec<String> = routes(&snapshot)
+            .iter()
+            .map(|r| {
+                format!(
+                    "{} {} {} {} {} {:?}",
+                    r.host,
+                    r.kind,
+                    r.path,
+                    r.filters.len(),
+                    r.class.reason.name(),
+                    r.unavailable
+                )
+            })
+            .collect();
+        let want = [
+            "a.test Prefix / 2 per-request-filter Some(\"gone\")",
+            "a.test TLS passthrough 1 passthrough Some(\"gone\")",
+        ];
+        assert_eq!(shown, want);
+    }
 }

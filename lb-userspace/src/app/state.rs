@@ -3,7 +3,9 @@
 //! Goes in: translated configuration, changes of readiness. Comes out: [`Inspect`]. Its locks belong to the control
 //! path; the request path reads the `Publisher` alone.
 
-use crate::admin::{Inspect, ListenerView, Readiness, Status, SteeringStatus};
+use crate::admin::{
+    FlowView, Flows, Inspect, ListenerView, Readiness, SpliceStatus, Spliced, Status, SteeringStatus, Which,
+};
 use crate::config::Config;
 use crate::control::Translated;
 use crate::kernel::Steering;
@@ -28,6 +30,9 @@ pub struct Parts {
     pub listeners: Vec<ListenerView>,
     pub steering: Option<Steering>,
     pub steering_status: SteeringStatus,
+    /// Whoever looks after what the kernel carries; `None`: it carries nothing.
+    pub flows: Option<Box<dyn Flows>>,
+    pub splice_status: SpliceStatus,
 }
 
 /// A listening socket with the address that it serves.
@@ -40,6 +45,7 @@ pub struct State {
     parts: Shared,
     steering: Mutex<Option<Steering>>,
     configuration: Mutex<Configuration>,
+    workers: usize,
     source: String,
     started: (SystemTime, Instant),
 }
@@ -51,6 +57,8 @@ struct Shared {
     access_log: AccessLog,
     listeners: Vec<ListenerView>,
     steering_status: SteeringStatus,
+    flows: Option<Box<dyn Flows>>,
+    splice_status: SpliceStatus,
 }
 
 struct Configuration {
@@ -62,12 +70,14 @@ struct Configuration {
 
 impl State {
     pub fn new(config: &Config, parts: Parts) -> Self {
-        let Parts { publisher, keys, counters, access_log, listeners, steering, mut steering_status } = parts;
+        let Parts { publisher, keys, counters, access_log, listeners, steering, mut steering_status, .. } = parts;
+        let (flows, splice_status) = (parts.flows, parts.splice_status);
         if let Some(steering) = &steering {
             steering_status.kernel = serde_json::to_value(steering.report()).unwrap_or_default();
         }
         Self {
-            parts: Shared { publisher, keys, counters, access_log, listeners, steering_status },
+            parts: Shared { publisher, keys, counters, access_log, listeners, steering_status, flows, splice_status },
+            workers: config.workers.get(),
             steering: Mutex::new(steering),
             configuration: Mutex::new(Configuration {
                 readiness: Readiness::Starting,
@@ -165,10 +175,11 @@ impl Inspect for State {
             certificates: snapshot.certificates.entries().len(),
             faults,
             notes: configuration.problems.len() - faults,
-            workers: self.parts.counters.len(),
+            workers: self.workers,
             connections_active: sum(|c| c.connections_active.get()),
             requests: sum(|c| c.requests.get()),
             steering: self.parts.steering_status.clone(),
+            splicing: self.parts.splice_status.clone(),
         }
     }
 
@@ -189,6 +200,20 @@ impl Inspect for State {
                 None
             })
             .unwrap_or_default()
+    }
+
+    fn flows(&self) -> Vec<FlowView> {
+        self.parts.flows.as_ref().map(|flows| flows.flows()).unwrap_or_default()
+    }
+
+    fn reset_flows(&self, which: &Which) -> Option<usize> {
+        let count = self.parts.flows.as_ref()?.reset(which);
+        tracing::info!(?which, count, "connections that the kernel carried were reset");
+        Some(count)
+    }
+
+    fn spliced(&self) -> Option<Spliced> {
+        self.parts.flows.as_ref().map(|flows| flows.spliced())
     }
 
     fn log_lines_dropped(&self) -> u64 {

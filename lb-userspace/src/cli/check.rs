@@ -150,7 +150,10 @@ fn explanation(method: &str, url: &str, answer: &Value) -> String {
     row("endpoints", text("endpoints_note"));
     let class = answer["class"]["class"].as_str();
     row("class", class.map(|c| format!("{c}: {}", text("class_reason").unwrap_or_default())));
-    row("certificate", Some(text("certificate").unwrap_or_else(|| "the default one".to_owned())));
+    let upgrade = answer["upgrade"]["class"].as_str();
+    row("upgrades", upgrade.map(|c| format!("{c}: {}", text("upgrade_reason").unwrap_or_default())));
+    let default = if answer["class"]["reason"] == "passthrough" { "the backend's" } else { "the default one" };
+    row("certificate", Some(text("certificate").unwrap_or_else(|| default.to_owned())));
     row("client certificate", text("client_certificate"));
     table(&[method, url], &rows)
 }

@@ -123,12 +123,19 @@ fn flags(page: &mut String, run: &Command) {
 /// The other commands, with their arguments.
 fn commands(page: &mut String, cli: &Command) {
     page.push_str("\n## Commands\n\n| command | arguments | does |\n|---|---|---|\n");
-    for command in cli.get_subcommands().filter(|command| !["run", "help"].contains(&command.get_name())) {
-        let shown = command.get_arguments().filter(|arg| arg.get_id() != "help");
-        let arguments: Vec<String> = shown.map(|arg| format!("`{}`", usage(arg))).collect();
-        let does = command.get_about().map(ToString::to_string).unwrap_or_default();
-        line(page, &[&format!("`sluice {}`", command.get_name()), &arguments.join(" "), &does]);
+    for noun in cli.get_subcommands().filter(|command| !["run", "help"].contains(&command.get_name())) {
+        command(page, noun, &format!("sluice {}", noun.get_name()));
+        for verb in noun.get_subcommands().filter(|command| command.get_name() != "help") {
+            command(page, verb, &format!("sluice {} {}", noun.get_name(), verb.get_name()));
+        }
     }
+}
+
+fn command(page: &mut String, command: &Command, name: &str) {
+    let shown = command.get_arguments().filter(|arg| arg.get_id() != "help");
+    let arguments: Vec<String> = shown.map(|arg| format!("`{}`", usage(arg))).collect();
+    let does = command.get_about().map(ToString::to_string).unwrap_or_default();
+    line(page, &[&format!("`{name}`"), &arguments.join(" "), &does]);
 }
 
 fn usage(arg: &Arg) -> String {
@@ -140,6 +147,7 @@ fn usage(arg: &Arg) -> String {
         values.iter().map(|value| value.get_name()).collect::<Vec<_>>().join("|")
     };
     match arg.get_long() {
+        Some(flag) if !arg.get_action().takes_values() => format!("--{flag}"),
         Some(flag) => format!("--{flag} {value}").trim_end().to_owned(),
         None => value,
     }

@@ -2,6 +2,7 @@
 
 use super::edge::EdgeArgs;
 use super::limits::LimitArgs;
+use super::splice::SpliceArgs;
 use super::{EXIT_USAGE, PIN_DIR, RUN_DIR};
 use crate::config::{AccessLogFormat, ClassMode, Config, Objects, SteeringMode};
 use clap::{ArgAction, Args, ValueEnum};
@@ -75,6 +76,8 @@ pub struct RunArgs {
     #[command(flatten)]
     edge: EdgeArgs,
     #[command(flatten)]
+    splice: SpliceArgs,
+    #[command(flatten)]
     limits: LimitArgs,
 }
 
@@ -133,6 +136,8 @@ impl RunArgs {
         let tls = self.edge.tls(&mut faults);
         let (limits, defaults) = (self.limits.limits(&mut faults), self.limits.defaults(&mut faults));
         let proxy_protocol_from = self.edge.proxy_protocol_from(&mut faults);
+        let listeners: Vec<SocketAddr> = http.iter().chain(&https).chain([&self.admin]).copied().collect();
+        let splice = self.splice.splice(&listeners, &mut faults);
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let workers = self.workers.unwrap_or(cores);
         let workers = NonZeroUsize::new(workers).filter(|n| n.get() <= WORKERS_MAX);
@@ -157,6 +162,7 @@ impl RunArgs {
             limits,
             tls,
             proxy_protocol_from,
+            splice,
         })
     }
 

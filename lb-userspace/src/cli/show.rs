@@ -51,7 +51,10 @@ impl Noun {
         match self {
             Self::Routes => rows(
                 value,
-                &["HOST", "PATH", "INGRESS", "RULE", "BACKEND", "SPEAKS", "BALANCE", "FILTERS", "CLASS", "WHY"],
+                &[
+                    "HOST", "PATH", "INGRESS", "RULE", "BACKEND", "SPEAKS", "BALANCE", "FILTERS", "CLASS", "UPGRADES",
+                    "WHY",
+                ],
                 route,
             ),
             Self::Backends => backends(value),
@@ -67,7 +70,8 @@ impl Noun {
     }
 }
 
-fn rows(value: &Value, header: &[&str], row: impl Fn(&Value) -> Vec<String>) -> String {
+/// A table with a row for each value of an array.
+pub fn rows(value: &Value, header: &[&str], row: impl Fn(&Value) -> Vec<String>) -> String {
     let rows: Vec<_> = value.as_array().into_iter().flatten().map(row).collect();
     table(header, &rows)
 }
@@ -90,6 +94,7 @@ fn route(r: &Value) -> Vec<String> {
         cell(&r["balance"]),
         if filters.is_empty() { "-".to_owned() } else { filters.join(",") },
         cell(&r["class"]["class"]),
+        cell(&r["upgrade"]["class"]),
         cell(&r["class_reason"]),
     ]
 }
@@ -163,8 +168,8 @@ fn problem(p: &Value) -> String {
 fn status(value: &Value) -> String {
     let mut lines = Vec::new();
     for (name, field) in value.as_object().into_iter().flatten() {
-        if name == "steering" {
-            lines.push(vec!["steering".to_owned(), format!("{}: {}", cell(&field["mode"]), cell(&field["reason"]))]);
+        if name == "steering" || name == "splicing" {
+            lines.push(vec![name.clone(), format!("{}: {}", cell(&field["mode"]), cell(&field["reason"]))]);
         } else {
             lines.push(vec![name.clone(), cell(field)]);
         }
@@ -173,7 +178,7 @@ fn status(value: &Value) -> String {
 }
 
 /// A cell of text; control characters of configuration are escaped, so that they cannot drive a terminal.
-fn cell(value: &Value) -> String {
+pub fn cell(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
         Value::String(text) if text.is_empty() => "-".to_owned(),

@@ -109,6 +109,14 @@ reasons! {
     OTHER_NAMESPACE = "OtherNamespace";
     /// A host asks for other client certificates than an Ingress wants: its paths answer 503.
     CLIENT_AUTH_CONFLICT = "ClientAuthConflict";
+    /// TLS cannot be passed through for a host: its paths answer 503.
+    PASSTHROUGH_REFUSED = "PassthroughRefused";
+    /// Another Ingress decides where TLS of the host ends.
+    PASSTHROUGH_CONFLICT = "PassthroughConflict";
+    /// TLS of the host passes through, and never reaches this path or certificate.
+    PASSED_BY = "PassedBy";
+    /// Whole connections cannot be steered: requests are routed one by one.
+    STEERING_REFUSED = "SteeringRefused";
     /// A mode of a class that does not exist.
     INVALID_CLASS_MODE = "InvalidClassMode";
     /// `rewrite-target` names a group that the path does not have.

@@ -10,10 +10,12 @@ pub mod class;
 pub mod client_auth;
 pub mod endpoints;
 pub mod expression;
+pub mod passthrough;
 pub mod path;
 pub mod report;
 pub mod rule;
 pub mod shared;
+pub mod steering;
 pub mod tls;
 pub mod topology;
 
@@ -26,7 +28,7 @@ use class::Classes;
 use expression::Compiled;
 use k8s_openapi::api::networking::v1::IngressSpec;
 use k8s_openapi::jiff::Timestamp;
-use lb_core::model::{ObjectRef, PassthroughTable};
+use lb_core::model::ObjectRef;
 use lb_core::{Problem, Snapshot};
 use report::Report;
 use shared::Shared;
@@ -68,13 +70,16 @@ impl Translator {
         let certificates = tls::bind(&served, store, now_s, &mut report);
         let client_auth = client_auth::bind(&served, &mut report);
         let mut services = Services::new(store, Location::of(store, objects));
-        let tables = rule::Tables { certificates: &certificates, client_auth: &client_auth };
-        let routes = rule::routes(&served, tables, &mut self.compiled, &mut services, &mut report);
+        let holders = passthrough::Holders::of(&served, &mut report);
+        let tables = rule::Tables { certificates: &certificates, client_auth: &client_auth, holders: &holders };
+        let (routes, passed) = rule::routes(&served, tables, &mut self.compiled, &mut services, &mut report);
+        let passthrough = holders.table(&passed);
+        steering::report(&routes, &mut report);
+        drop(holders);
         drop(served);
         self.compiled.sweep();
         self.shared.sweep();
         let services = services.finish();
-        let passthrough = PassthroughTable::default();
         (Snapshot { version: 0, routes, services, certificates, client_auth, passthrough }, report.finish())
     }
 

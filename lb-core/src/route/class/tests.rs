@@ -119,7 +119,7 @@ fn the_default_backend_of_everything() {
     assert_eq!(built(None), ["opted-in"]);
     assert_eq!(built(Some(route("", "Prefix /api", 1))), ["opted-in"; 2]);
     // It takes the other paths of a.test, whose /api leads elsewhere.
-    assert_eq!(built(Some(route("a.test", "Prefix /api", 2))), ["paths-uncovered", "several-backends"]);
+    assert_eq!(built(Some(route("a.test", "Prefix /api", 2))), ["paths-uncovered", "default-of-others"]);
 }
 
 #[test]

@@ -7,6 +7,7 @@
 mod balance;
 mod body_size;
 mod client_auth;
+mod passthrough;
 mod protocol;
 mod proxy_protocol;
 mod reader;
@@ -17,6 +18,7 @@ mod secret;
 mod snippet;
 mod source_range;
 mod ssl_redirect;
+mod steering;
 pub mod table;
 mod timeout;
 #[cfg(test)]
@@ -33,7 +35,7 @@ use lb_core::filter::rewrite_target::RewriteTarget;
 use lb_core::filter::source_range::SourceRange;
 use lb_core::filter::ssl_redirect::SslRedirect;
 use lb_core::model::upstream::Protocol;
-use lb_core::model::{ClientAuth, ObjectRef, Policy, ProxyProtocol, Upstream, UpstreamTls};
+use lb_core::model::{ClientAuth, ObjectRef, Policy, ProxyProtocol, Steering, Upstream, UpstreamTls};
 use reader::Reader;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -66,6 +68,8 @@ const FAMILIES: &[Family] = &[
     upstream_tls::FAMILY,
     proxy_protocol::FAMILY,
     client_auth::FAMILY,
+    passthrough::FAMILY,
+    steering::FAMILY,
 ];
 
 /// The annotations of ours that an Ingress may have.
@@ -92,6 +96,10 @@ pub struct Settings {
     pub policy: Arc<Policy>,
     /// What its hosts ask of their clients.
     pub client_auth: Option<Arc<ClientAuth>>,
+    /// TLS of its hosts goes to their backends as it is, by the word of this annotation.
+    pub passthrough: Option<&'static str>,
+    /// What it says of whole connections.
+    pub steering: Steering,
     /// Its paths answer 503, for this reason.
     pub closed: Option<Arc<str>>,
     /// It is not served at all: what it stands for needs another Ingress beside it.
@@ -132,6 +140,8 @@ struct Draft {
     proxy_protocol: Option<ProxyProtocol>,
     policy: Policy,
     client_auth: Option<ClientAuth>,
+    passthrough: Option<&'static str>,
+    steering: Steering,
 }
 
 /// Whether any annotation is one that is read. Ingresses without one have the same settings.
@@ -189,6 +199,8 @@ impl Draft {
             upstream_in_clear: in_clear.map(|upstream| shared.upstream(upstream)),
             policy: shared.policy(self.policy),
             client_auth: self.client_auth.map(|auth| shared.client_auth(auth)),
+            passthrough: self.passthrough,
+            steering: self.steering,
             closed,
             withdrawn,
         }

@@ -4,13 +4,15 @@ use super::super::reason;
 use super::annotations::Expressions;
 use super::backend::Services;
 use super::expression::Compiled;
+use super::passthrough::{self, Holders};
 use super::report::Report;
 use super::{Served, client_auth, path};
 use crate::config::ClassMode;
 use k8s_openapi::api::networking::v1::{HTTPIngressPath, IngressBackend, IngressRule};
 use lb_core::model::route::Target;
 use lb_core::model::{
-    CertificateTable, ClientAuthTable, Expression, HostPattern, ObjectRef, Origin, PathMatch, Route, host,
+    CertificateTable, ClientAuthTable, Expression, HostPattern, ObjectRef, Origin, PathMatch, Route, RouteId, Steering,
+    host,
 };
 use lb_core::route::{Builder, RouteTable, plain_route};
 use std::collections::{HashMap, HashSet};
@@ -27,23 +29,26 @@ pub struct Tables<'a> {
     pub certificates: &'a CertificateTable,
     /// What hosts ask of their clients.
     pub client_auth: &'a ClientAuthTable,
+    /// Where TLS of hosts ends.
+    pub holders: &'a Holders<'a>,
 }
 
-/// Makes the routing table of all Ingresses, oldest first.
+/// Makes the routing table of all Ingresses, oldest first; and says which of the routes take TLS of their hosts as it is.
 pub fn routes<'s>(
     served: &[Served<'s>],
     tables: Tables<'_>,
     compiled: &mut Compiled,
     services: &mut Services<'s>,
     report: &mut Report<'_>,
-) -> RouteTable {
+) -> (RouteTable, Vec<(HostPattern, RouteId)>) {
     let mut routes = Routes {
         builder: Builder::default(),
         defaults: HashMap::new(),
         expressions: 0,
         expression_hosts: path::expression_hosts(served),
         certified: Certified::of(tables.certificates),
-        client_auth: tables.client_auth,
+        tables,
+        passed: Vec::new(),
         compiled,
         services,
         report,
@@ -51,7 +56,7 @@ pub fn routes<'s>(
     for ingress in served {
         routes.ingress(ingress);
     }
-    routes.builder.build()
+    (routes.builder.build(), routes.passed)
 }
 
 struct Routes<'a, 's, 'r> {
@@ -63,7 +68,9 @@ struct Routes<'a, 's, 'r> {
     /// Where all paths of Ingresses in class mode `nginx` are expressions.
     expression_hosts: HashSet<HostPattern>,
     certified: Certified,
-    client_auth: &'a ClientAuthTable,
+    tables: Tables<'a>,
+    /// Routes that take TLS of their hosts as it is.
+    passed: Vec<(HostPattern, RouteId)>,
     compiled: &'a mut Compiled,
     services: &'a mut Services<'s>,
     report: &'a mut Report<'r>,
@@ -129,9 +136,12 @@ impl<'s> Routes<'_, 's, '_> {
             self.check_groups(ingress, expression, &origin);
         }
         let target = self.target(ingress, &path.backend, &origin);
+        let passes = passthrough::is_root(&matched) && self.tables.holders.passes(ingress, host);
         let route = self.route(ingress, host.clone(), matched, origin.clone(), target);
-        if let Err(conflict) = self.builder.rule(route) {
-            self.conflict(ingress, path, host, &origin, &conflict.held_by);
+        match self.builder.rule(route) {
+            Ok(id) if passes => self.passed.push((host.clone(), id)),
+            Ok(_) => {}
+            Err(conflict) => self.conflict(ingress, path, host, &origin, &conflict.held_by),
         }
     }
 
@@ -181,27 +191,44 @@ impl<'s> Routes<'_, 's, '_> {
         }
     }
 
-    fn route(&self, ingress: &Served<'_>, host: HostPattern, path: PathMatch, origin: Origin, target: Target) -> Route {
+    fn route(
+        &mut self,
+        ingress: &Served<'_>,
+        host: HostPattern,
+        path: PathMatch,
+        origin: Origin,
+        target: Target,
+    ) -> Route {
         let settings = &ingress.settings;
         let certified = self.certified.may_cover(&host);
-        let target = match client_auth::closed(ingress, &host, self.client_auth) {
-            Some(why) => Target::Unavailable(why),
-            None => target,
-        };
+        let Tables { client_auth, holders, .. } = self.tables;
+        let closed = client_auth::closed(ingress, &host, client_auth).or_else(|| holders.closed(ingress, &host));
+        let target = self.shut(target, closed.as_ref());
+        let client_certificates = client_auth.may_ask(&host);
         Route {
             filters: if certified { &settings.filters } else { &settings.filters_uncertified }.clone(),
             upstream: settings.upstream.clone(),
             upstream_in_clear: settings.upstream_in_clear.clone(),
             policy: settings.policy.clone(),
+            steering: Steering { client_certificates, ..settings.steering },
             ..plain_route(host, path, origin, target)
         }
     }
 
     fn target(&mut self, ingress: &Served<'s>, backend: &'s IngressBackend, origin: &Origin) -> Target {
         let target = self.services.target(&ingress.key.namespace, backend, origin, self.report);
-        match &ingress.settings.closed {
-            Some(why) => Target::Unavailable(why.clone()),
-            None => target,
+        self.shut(target, ingress.settings.closed.as_ref())
+    }
+
+    /// A target that is closed for a reason, or is not.
+    fn shut(&mut self, target: Target, closed: Option<&Arc<str>>) -> Target {
+        match (closed, &target) {
+            (None, _) => target,
+            (Some(why), Target::Service(service)) => {
+                self.builder.closed(*service);
+                Target::Unavailable(why.clone())
+            }
+            (Some(why), Target::Unavailable(_)) => Target::Unavailable(why.clone()),
         }
     }
 

@@ -9,6 +9,7 @@ pub(super) const FAMILY: Family = Family { keys: &["proxy-body-size"], read };
 fn read(reader: &Reader<'_, '_>, draft: &mut Draft) {
     if let Some(bytes_max) = reader.read("proxy-body-size", size) {
         draft.policy.body_bytes_max = bytes_max;
+        draft.steering.body_limit = bytes_max.is_some();
     }
 }
 
@@ -40,6 +41,7 @@ mod tests {
         let check = |text: &str, want: Option<u64>, problems_want: usize| {
             let (settings, problems) = trial_nginx(&[("proxy-body-size", text)]);
             assert_eq!((settings.policy.body_bytes_max, problems.len()), (want, problems_want), "{text}");
+            assert_eq!(settings.steering.body_limit, want.is_some() && problems_want == 0, "{text}");
         };
         check("8m", Some(8 << 20), 0);
         check("8M", Some(8 << 20), 0);

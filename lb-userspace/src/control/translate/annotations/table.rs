@@ -114,7 +114,7 @@ const TABLE: &[(&str, Meaning)] = &[
     ("cors-allow-methods", Refused { default: None, instead: CORS }),
     ("cors-allow-headers", Refused { default: None, instead: CORS }),
     ("cors-allow-credentials", Refused { default: None, instead: CORS }),
-    ("ssl-passthrough", Protects { off: Some("false") }),
+    ("ssl-passthrough", Supported),
     ("proxy-buffering", Refused { default: Some("off"), instead: SIZES }),
     ("proxy-request-buffering", Refused { default: Some("off"), instead: SIZES }),
     ("upstream-vhost", Refused { default: None, instead: HEADERS }),
@@ -240,7 +240,7 @@ mod tests {
         let read: HashSet<&str> =
             FAMILIES.iter().flat_map(|f| f.keys).filter(|k| !k.starts_with(SLUICE)).copied().collect();
         assert_eq!(supported, read, "what is supported is what some family reads");
-        assert_eq!(supported.len(), 25);
+        assert_eq!(supported.len(), 26);
     }
 
     #[test]
