@@ -23,7 +23,8 @@ mod unavailable;
 
 pub use apply::SteerError;
 pub use carrier::{
-    Ability, AttachBy, Carrier, CarrierReport, CarrierSetup, Follower, InterfaceReport, Interfaces, OtherSet, Pair, probe,
+    Ability, AttachBy, Carrier, CarrierReport, CarrierSetup, Follower, InterfaceReport, Interfaces, OtherSet, Pair,
+    probe,
 };
 pub use object::object;
 pub use pins::{UnpinError, unpin};
