@@ -8,6 +8,7 @@
 
 mod count;
 mod lookup;
+mod trial;
 
 use aya_ebpf::bindings::sk_action::{SK_DROP, SK_PASS};
 use aya_ebpf::macros::sk_lookup;

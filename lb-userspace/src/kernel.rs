@@ -9,7 +9,9 @@
 mod apply;
 mod attach;
 mod bpffs;
+mod carrier;
 mod counters;
+mod elements;
 mod events;
 mod netns;
 mod object;
@@ -20,6 +22,9 @@ mod syscall;
 mod unavailable;
 
 pub use apply::SteerError;
+pub use carrier::{
+    Ability, AttachBy, Carrier, CarrierReport, CarrierSetup, Follower, InterfaceReport, Interfaces, OtherSet, Pair, probe,
+};
 pub use object::object;
 pub use pins::{UnpinError, unpin};
 pub use report::{MapReport, Origin, ProgramReport, Report};
@@ -67,7 +72,7 @@ impl Steering {
         }
         unavailable::check_kernel()?;
         bpffs::ensure(pin_dir)?;
-        let lock = pins::Lock::take(pin_dir)?;
+        let lock = pins::Lock::take(pin_dir, pins::Kind::Lookup)?;
         let (attached, events) = attach::open(pin_dir, object)?;
         Ok(Self { attached, _events: events, _lock: lock })
     }

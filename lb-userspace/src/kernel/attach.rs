@@ -68,7 +68,7 @@ impl Attached {
 /// A whole set whose link is in our network namespace.
 fn is_adoptable(set: &Path, netns: &Netns) -> bool {
     pins::NAMES.iter().all(|name| set.join(name).exists())
-        && link_info(&set.join(pins::LINK)).is_ok_and(|link| u64::from(link.netns_inode) == netns.inode)
+        && link_info(&set.join(pins::LINK)).is_ok_and(|link| u64::from(link.target) == netns.inode)
 }
 
 /// Uses link and maps of a set; updates the program when it is not the same.
@@ -128,14 +128,18 @@ fn link_info(pin: &Path) -> io::Result<syscall::LinkInfo> {
 }
 
 fn pinned_program(set: &Path) -> Result<ProgramReport, Unavailable> {
-    let info =
-        ProgramInfo::from_pin(set.join(pins::PROGRAM)).map_err(|e| Unavailable::from_aya("read our program", e))?;
+    program_report(&set.join(pins::PROGRAM))
+}
+
+/// What the kernel knows about a pinned program.
+pub(super) fn program_report(pin: &Path) -> Result<ProgramReport, Unavailable> {
+    let info = ProgramInfo::from_pin(pin).map_err(|e| Unavailable::from_aya("read our program", e))?;
     let name = info.name_as_str().unwrap_or_default().to_owned();
     Ok(ProgramReport { name, id: info.id(), tag: text(info.tag()) })
 }
 
 /// A tag as `bpftool` prints it: the bytes in the order of memory.
-fn text(tag: u64) -> String {
+pub(super) fn text(tag: u64) -> String {
     tag.to_be_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -1,8 +1,10 @@
 //! Names of kernel objects under the pin directory, and who may touch them.
 //!
 //! Owns: the layout `<pin_dir>/abi-<N>/{link, program, <maps>}`, the lock, removal. Goes in: a pin directory.
-//! Comes out: paths, a held lock, what was removed. Does not do: making objects (`attach`), mounting (`bpffs`).
+//! Comes out: paths, a held lock, what was removed. Does not do: making objects (`attach`), mounting (`bpffs`), what
+//! the sets of the splice look like (`carrier/set`).
 
+use super::carrier::set;
 use super::{Unavailable, bpffs, syscall};
 use lb_common::maps;
 use nix::fcntl::{Flock, FlockArg};
@@ -10,6 +12,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 /// Begins the name of a directory with a whole set of pins of one version.
 const WHOLE: &str = "abi-";
@@ -45,7 +48,10 @@ pub enum UnpinError {
     },
 }
 
-/// Removes every pin under `pin_dir` and so detaches our program; connections that are established stay.
+/// Removes every pin under `pin_dir` and so detaches our programs. Connections that userspace carries stay; those that
+/// the kernel carries end, each with a reset as soon as one side sends.
+///
+/// Filters (before kernel 6.6) are taken from interfaces of the network namespace of this thread.
 ///
 /// Answers what it removed: nothing, when nothing was there. A bpffs stays mounted, for others may use it.
 ///
@@ -65,6 +71,10 @@ pub fn unpin(pin_dir: &Path) -> Result<Vec<PathBuf>, UnpinError> {
     for set in sets.map_err(|source| UnpinError::Io { path: pin_dir.to_owned(), source })? {
         remove(&set, &mut removed).map_err(|(path, source)| UnpinError::Io { path, source })?;
     }
+    let sets = set::all(pin_dir).map_err(|source| UnpinError::Io { path: pin_dir.to_owned(), source })?;
+    for set in sets {
+        set::remove(&set, &mut removed).map_err(|(path, source)| UnpinError::Io { path, source })?;
+    }
     match std::fs::remove_dir(pin_dir) {
         Ok(()) => removed.push(pin_dir.to_owned()),
         // Ours alone is the content: the directory may be a mount point or hold the pins of others.
@@ -73,17 +83,58 @@ pub fn unpin(pin_dir: &Path) -> Result<Vec<PathBuf>, UnpinError> {
     Ok(removed)
 }
 
-/// The right to write the maps behind the pins of one directory. The kernel releases it when the process ends.
+/// The right to write the maps behind one kind of pins of one directory, for this process alone. The kernel releases it
+/// when the process ends.
 #[derive(Debug)]
-pub(super) struct Lock(#[expect(dead_code, reason = "held, not read")] Flock<File>);
+pub(super) struct Lock {
+    dir: PathBuf,
+    kind: Kind,
+}
+
+/// What is pinned: each kind has sets of its own and one holder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The look-up of sockets.
+    Lookup,
+    /// The splice.
+    Splice,
+}
+
+/// A directory that this process has locked, and for what.
+struct Held {
+    dir: PathBuf,
+    kinds: Vec<Kind>,
+    _lock: Flock<File>,
+}
+
+/// The kernel knows one holder of a directory; which of our parts that is, we know.
+static HELD: Mutex<Vec<Held>> = Mutex::new(Vec::new());
 
 impl Lock {
     /// Takes the lock, or says that another agent has it.
-    pub fn take(pin_dir: &Path) -> Result<Self, Unavailable> {
-        lock(pin_dir).map(Self).map_err(|source| match source.kind() {
+    pub fn take(pin_dir: &Path, kind: Kind) -> Result<Self, Unavailable> {
+        let fault = |source: io::Error| match source.kind() {
             io::ErrorKind::WouldBlock => Unavailable::Locked { path: pin_dir.to_owned() },
             _ => Unavailable::from_io(format!("lock {}", pin_dir.display()), source),
-        })
+        };
+        let dir = std::fs::canonicalize(pin_dir).map_err(fault)?;
+        let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+        match held.iter_mut().find(|held| held.dir == dir) {
+            Some(held) if held.kinds.contains(&kind) => return Err(fault(io::ErrorKind::WouldBlock.into())),
+            Some(held) => held.kinds.push(kind),
+            None => held.push(Held { dir: dir.clone(), kinds: vec![kind], _lock: lock(&dir).map_err(fault)? }),
+        }
+        Ok(Self { dir, kind })
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(held) = held.iter_mut().find(|held| held.dir == self.dir) {
+            held.kinds.retain(|kind| *kind != self.kind);
+        }
+        held.retain(|held| !held.kinds.is_empty());
     }
 }
 
@@ -153,7 +204,7 @@ pub(super) fn remove(set: &Path, removed: &mut Vec<PathBuf>) -> Result<(), (Path
     Ok(())
 }
 
-fn sets(pin_dir: &Path, prefixes: &[&str]) -> io::Result<Vec<PathBuf>> {
+pub(super) fn sets(pin_dir: &Path, prefixes: &[&str]) -> io::Result<Vec<PathBuf>> {
     let ours = |path: &PathBuf| {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         prefixes.iter().any(|prefix| name.starts_with(prefix)) && path.is_dir()
@@ -161,7 +212,7 @@ fn sets(pin_dir: &Path, prefixes: &[&str]) -> io::Result<Vec<PathBuf>> {
     Ok(list(pin_dir)?.into_iter().filter(ours).collect())
 }
 
-fn list(dir: &Path) -> io::Result<Vec<PathBuf>> {
+pub(super) fn list(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let mut paths = std::fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
     paths.sort();
     Ok(paths)

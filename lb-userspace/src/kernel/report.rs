@@ -101,7 +101,7 @@ pub(super) fn report(attached: &Attached) -> Report {
 }
 
 /// The line `memlock:` of the descriptor's information.
-fn bytes(pin: &Path) -> Option<u64> {
+pub(super) fn bytes(pin: &Path) -> Option<u64> {
     let map = MapData::from_pin(pin).ok()?;
     let path = format!("/proc/self/fdinfo/{}", map.fd().as_fd().as_raw_fd());
     let text = std::fs::read_to_string(path).ok()?;

@@ -28,6 +28,28 @@ pub enum Unavailable {
         /// The release, as `uname -r` says.
         release: String,
     },
+    /// The kernel cannot carry connections.
+    #[error("kernel {release} cannot carry connections: {reason}")]
+    CannotCarry {
+        /// The release, as `uname -r` says.
+        release: String,
+        /// What it lacks, and since when kernels have it.
+        reason: String,
+    },
+    /// A pin has the name of one of our maps and another shape.
+    #[error(
+        "the map at {} is not as this version makes it ({found}; expected {expected}); stop what uses it, and remove \
+         it with `sluice unpin`, which ends the connections that the kernel carries; or choose another --pin-dir",
+        path.display()
+    )]
+    Foreign {
+        /// The pin.
+        path: PathBuf,
+        /// Its shape.
+        found: String,
+        /// The shape that ours has.
+        expected: String,
+    },
     /// The kernel was built without `CONFIG_BPF_SYSCALL`.
     #[error("the kernel has no bpf system call; it needs CONFIG_BPF_SYSCALL and CONFIG_NET")]
     NoBpf,
