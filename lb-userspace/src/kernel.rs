@@ -16,18 +16,24 @@ mod events;
 mod netns;
 mod object;
 mod pins;
+mod ports;
+mod repair;
 mod report;
+mod route;
 mod sockets;
+mod splice;
 mod syscall;
 mod unavailable;
 
 pub use apply::SteerError;
 pub use carrier::{
-    Ability, AttachBy, Carrier, CarrierReport, CarrierSetup, Follower, InterfaceReport, Interfaces, OtherSet, Pair, probe,
+    Ability, AttachBy, Carrier, CarrierReport, CarrierSetup, Follower, InterfaceReport, Interfaces, OtherSet, Pair,
+    probe,
 };
 pub use object::object;
 pub use pins::{UnpinError, unpin};
 pub use report::{MapReport, Origin, ProgramReport, Report};
+pub use splice::{Close, FlowView, Pending, Selector, Splicer, SplicerSetup, Splicing};
 pub use unavailable::Unavailable;
 
 use attach::Attached;

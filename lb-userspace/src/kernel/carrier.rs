@@ -12,7 +12,7 @@ mod flows;
 mod follow;
 mod layout;
 mod links;
-mod netlink;
+pub(super) mod netlink;
 mod others;
 mod probe;
 mod records;
@@ -28,9 +28,9 @@ pub use setup::{AttachBy, CarrierSetup, Interfaces};
 use super::{Unavailable, bpffs, netns, pins};
 use attach::Attachments;
 use aya::maps::{MapData, PerCpuArray, RingBuf};
+use lb_common::maps;
 use lb_common::outcome::SpliceOutcome;
 use lb_common::splice::{Conn, Event, FREE, FlowKey};
-use lb_common::maps;
 use set::{Programs, Set};
 use std::collections::HashSet;
 use std::fmt;
@@ -92,10 +92,8 @@ impl Carrier {
         let open = || {
             // Before interfaces are listed, so that none that comes meanwhile is missed.
             let news = links::listen(by == AttachBy::Clsact)?;
-            let (flows, records) = (
-                flows::Flows::open(&set.dir.join(maps::FLOWS))?,
-                records::Records::open(&set.dir.join(maps::CONNS))?,
-            );
+            let (flows, records) =
+                (flows::Flows::open(&set.dir.join(maps::FLOWS))?, records::Records::open(&set.dir.join(maps::CONNS))?);
             Ok((news, netlink::Socket::open()?, flows, records))
         };
         let (news, socket, flows, records) = open().map_err(|e| Unavailable::from_io("use our maps", e))?;

@@ -25,8 +25,7 @@ pub fn object() -> &'static [u8] {
 pub(super) const OF_LOOKUP: [&str; 4] = [maps::LISTENERS, maps::SOCKETS, maps::COUNTERS, maps::LOGS];
 
 /// Maps of the splice.
-pub(super) const OF_SPLICE: [&str; 5] =
-    [maps::FLOWS, maps::CONNS, maps::SPLICE_COUNTERS, maps::EVENTS, maps::PORTS];
+pub(super) const OF_SPLICE: [&str; 5] = [maps::FLOWS, maps::CONNS, maps::SPLICE_COUNTERS, maps::EVENTS, maps::PORTS];
 
 /// A loaded object.
 pub(super) struct Loaded {

@@ -130,6 +130,11 @@ impl Ports {
         }
     }
 
+    /// As [`adopt`](Self::adopt), of a 4-tuple that may be the client's side of a pair: then the port is none of ours.
+    pub fn adopt_if_ours(&self, port: u16, backend: SocketAddr) -> io::Result<()> {
+        if self.range.contains(&port) { self.adopt(port, backend) } else { Ok(()) }
+    }
+
     /// Gives a port back whose connection was never carried: its socket, if it lives, holds it.
     pub fn give_back(&self, port: u16, backend: SocketAddr) {
         let mut table = self.table();

@@ -72,7 +72,8 @@ pub(super) fn end(socket: BorrowedFd<'_>) -> io::Result<End> {
 /// As [`end`], but for the sequence numbers.
 pub(super) fn outline(socket: BorrowedFd<'_>) -> io::Result<End> {
     let sock = SockRef::from(&socket);
-    let address = |address: SockAddr| address.as_socket().ok_or_else(|| io::Error::from_raw_os_error(libc::EAFNOSUPPORT));
+    let address =
+        |address: SockAddr| address.as_socket().ok_or_else(|| io::Error::from_raw_os_error(libc::EAFNOSUPPORT));
     let (local, peer) = (address(sock.local_addr()?)?, address(sock.peer_addr()?)?);
     let info: Info = get(socket, libc::TCP_INFO)?;
     Ok(End {
@@ -146,7 +147,9 @@ pub(super) fn silence(socket: BorrowedFd<'_>) -> io::Result<()> {
     set(socket, libc::TCP_REPAIR, REPAIR_ON)?;
     let nowhere = libc::sockaddr { sa_family: libc::AF_UNSPEC as libc::sa_family_t, sa_data: [0; 14] };
     // SAFETY: the kernel reads an address of that length, which is `nowhere`.
-    done(unsafe { libc::connect(socket.as_raw_fd(), &raw const nowhere, size_of::<libc::sockaddr>() as libc::socklen_t) })
+    done(unsafe {
+        libc::connect(socket.as_raw_fd(), &raw const nowhere, size_of::<libc::sockaddr>() as libc::socklen_t)
+    })
 }
 
 /// A TCP connection as seen from one of our ends, for a reset.

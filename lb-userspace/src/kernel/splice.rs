@@ -26,7 +26,7 @@ use super::carrier::{Carrier, CarrierReport, CarrierSetup, Follower};
 use super::ports::{self, Ports};
 use super::route::Routes;
 use super::{Unavailable, object, repair};
-use flows::{Ends, Flows};
+use flows::Ends;
 use lb_common::maps::CONNS_MAX;
 use lb_core::handoff::join::{Joined, Request, join};
 use lb_core::handoff::{Answer, Apart, Carried, Ending};
@@ -148,7 +148,8 @@ impl Splicer {
         let carrier = Carrier::open(&setup.carrier, object())?;
         let ports = Ports::new(setup.ports.clone(), ports::automatic(), setup.rest);
         let routes = Routes::open().map_err(|e| Unavailable::from_io("open a socket for routes", e))?;
-        let adopted = adopt::adopt(&carrier, &ports).map_err(|e| Unavailable::from_io("list carried connections", e))?;
+        let adopted =
+            adopt::adopt(&carrier, &ports).map_err(|e| Unavailable::from_io("list carried connections", e))?;
         let in_use: HashSet<u32> = adopted.iter().map(|(id, _)| *id).collect();
         let shared = Arc::new(Shared::new(carrier, ports, routes, setup, &in_use));
         for (id, flow) in adopted {
@@ -208,15 +209,15 @@ impl Splicer {
         let shared = &self.shared;
         // Read before the clocks of the connections are, so that what is reckoned from it is never behind them.
         let begun_ns = repair::monotonic_ns();
-        let end = |socket| repair::end(socket).map_err(|e| failed("read a connection", &e)).and_then(|e| shared.placed(e));
+        let end =
+            |socket| repair::end(socket).map_err(|e| failed("read a connection", &e)).and_then(|e| shared.placed(e));
         let (client_end, mut backend_end) = (end(client)?, end(backend)?);
         shared.segments.settle(&client_end, &mut backend_end);
         let request = Request { bytes: request_bytes, answer, begun_ns, generation: 0 };
         let Joined { mut conn, up, down } = join(&client_end, &backend_end, &request)?;
         let hold = || Ok((client.try_clone_to_owned()?, backend.try_clone_to_owned()?));
         let (client, backend) = hold().map_err(|e: io::Error| failed("hold sockets", &e))?;
-        let sockets =
-            Sockets { client: (client, client_end.rcv_nxt), backend: (backend, backend_end.rcv_nxt) };
+        let sockets = Sockets { client: (client, client_end.rcv_nxt), backend: (backend, backend_end.rcv_nxt) };
         let ends = Ends::of(&conn);
         let (id, generation) = shared.take_id().ok_or(Apart::Full)?;
         match shared.ports.claim(ends.source.port(), ends.backend) {

@@ -183,8 +183,7 @@ pub fn attach_to_interface(program: BorrowedFd<'_>, ifindex: u32, hook: Hook) ->
 
 /// Asks how many programs tcx runs on the way in of an interface: an error where the kernel has no tcx.
 pub fn query_tcx(ifindex: u32) -> io::Result<u32> {
-    let mut attr =
-        attr::Query { target_ifindex: ifindex, attach_type: BPF_TCX_INGRESS, ..attr::Query::default() };
+    let mut attr = attr::Query { target_ifindex: ifindex, attach_type: BPF_TCX_INGRESS, ..attr::Query::default() };
     // SAFETY: `Query` is the kernel's layout; it names no buffer, so the kernel writes `attr` alone.
     unsafe { bpf(BPF_PROG_QUERY, &mut attr) }?;
     Ok(attr.count)

@@ -66,8 +66,8 @@ impl Attachments {
         let pinned: HashSet<u32> = self.pinned()?.into_iter().map(|(index, _)| index).collect();
         for link in &links {
             // What an earlier agent attached may carry pairs, even where we are no longer wanted.
-            let was_on = pinned.contains(&link.index)
-                || clsact::find(&self.socket, link.index, Way::In, self.mark)?.is_some();
+            let was_on =
+                pinned.contains(&link.index) || clsact::find(&self.socket, link.index, Way::In, self.mark)?.is_some();
             if was_on && !(self.selects(link) && link.is_up) {
                 self.attach(link, programs);
             }

@@ -130,22 +130,18 @@ pub(super) fn detach_everywhere(mark: u32) -> io::Result<()> {
 }
 
 fn ensure_discipline(socket: &Socket, index: u32) -> io::Result<()> {
-    let message =
-        Message::new(libc::RTM_NEWQDISC, libc::NLM_F_CREATE | libc::NLM_F_EXCL, &tcmsg(index, CLSACT_HANDLE, CLSACT, 0));
+    let message = Message::new(
+        libc::RTM_NEWQDISC,
+        libc::NLM_F_CREATE | libc::NLM_F_EXCL,
+        &tcmsg(index, CLSACT_HANDLE, CLSACT, 0),
+    );
     match socket.request(message.attribute(libc::TCA_KIND, b"clsact\0")) {
         Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(()),
         other => other,
     }
 }
 
-fn put(
-    socket: &Socket,
-    index: u32,
-    way: Way,
-    filter: &Filter,
-    program: BorrowedFd<'_>,
-    flags: i32,
-) -> io::Result<()> {
+fn put(socket: &Socket, index: u32, way: Way, filter: &Filter, program: BorrowedFd<'_>, flags: i32) -> io::Result<()> {
     let name = format!("{}\0", way.program());
     let options = Message::new(0, 0, &[])
         .attribute(BPF_FD, &program.as_fd().as_raw_fd().to_ne_bytes())

@@ -3,8 +3,8 @@
 //! Owns: the thread. Goes in: the ring of events, news of interfaces. Comes out: calls of the user's function, and
 //! programs on new interfaces. Does not do: deciding what an event means.
 
-use super::{Carrier, links};
 use super::super::elements::from_bytes;
+use super::{Carrier, links};
 use aya::maps::{MapData, RingBuf};
 use lb_common::splice::Event;
 use nix::errno::Errno;
@@ -52,12 +52,7 @@ impl Drop for Follower {
     }
 }
 
-fn follow(
-    carrier: &Carrier,
-    ring: &mut RingBuf<MapData>,
-    stopped: &PipeReader,
-    mut on_event: impl FnMut(Event),
-) {
+fn follow(carrier: &Carrier, ring: &mut RingBuf<MapData>, stopped: &PipeReader, mut on_event: impl FnMut(Event)) {
     loop {
         while let Some(event) = ring.next().map(|item| from_bytes::<Event>(&item)) {
             event.map(&mut on_event);

@@ -107,8 +107,7 @@ mod tests {
 
     #[test]
     fn a_link_is_read_and_a_message_of_a_bridge_is_not() {
-        let expected =
-            Link { index: 7, name: "eth0".to_owned(), is_up: true, is_loopback: false, is_ethernet: true };
+        let expected = Link { index: 7, name: "eth0".to_owned(), is_up: true, is_loopback: false, is_ethernet: true };
         let said = |kind, family| one(&Answer { kind, body: body(family) });
         assert_eq!(said(libc::RTM_NEWLINK, 0), Some(News::Changed(expected)));
         assert_eq!(said(libc::RTM_DELLINK, 0), Some(News::Gone(7)));

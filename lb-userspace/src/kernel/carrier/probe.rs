@@ -44,10 +44,7 @@ pub(super) fn check(by: Option<AttachBy>) -> Result<AttachBy, Unavailable> {
         None
     };
     if let Some(reason) = lacks {
-        return Err(Unavailable::CannotCarry {
-            release: release().unwrap_or_default(),
-            reason: reason.to_owned(),
-        });
+        return Err(Unavailable::CannotCarry { release: release().unwrap_or_default(), reason: reason.to_owned() });
     }
     Ok(by.unwrap_or_else(|| if tcx().is_ok() { AttachBy::Tcx } else { AttachBy::Clsact }))
 }

@@ -3,11 +3,13 @@
 //! Owns: which of them go on. Goes in: what the maps hold. Comes out: pairs for the table; the others are taken out.
 //! Does not do: adopting programs and maps (`carrier`).
 
-use super::flows::{Ends, Flow};
 use super::super::carrier::{Carrier, Pair};
 use super::super::ports::Ports;
+use super::flows::{Ends, Flow};
+use lb_common::addr;
 use lb_common::splice::{ACTIVE, CLOSING};
 use std::io;
+use std::net::SocketAddr;
 
 /// Takes over what is carried. A pair that was not decided when its agent died has sockets that are closed, so nothing of it
 /// goes on.
@@ -23,6 +25,11 @@ pub(super) fn adopt(carrier: &Carrier, ports: &Ports) -> io::Result<Vec<(u32, Fl
             let (up, down) = ends.keys();
             carrier.remove(pair.id, &pair.up.unwrap_or(up), &pair.down.unwrap_or(down))?;
         }
+    }
+    // Programs of another version carry on with theirs. Their ports stay in use for as long as this agent runs.
+    for key in carrier.keys_of_others()? {
+        let backend = SocketAddr::new(addr::to_ip(key.src), key.src_port);
+        ports.adopt_if_ours(key.dst_port, backend)?;
     }
     if !adopted.is_empty() {
         tracing::info!(pairs = adopted.len(), "connections that an earlier agent handed to the kernel go on");

@@ -3,9 +3,9 @@
 //! Owns: doing the steps of [`Machine`]. Goes in: what the proxy wants, what the record says. Comes out: a [`Decision`].
 //! Does not do: the choice; the machine and the record make it.
 
+use super::super::repair;
 use super::flows::{self, Close, Ends, Flow};
 use super::shared::Shared;
-use super::super::repair;
 use lb_common::splice::{DIRTY, WAITING};
 use lb_core::handoff::machine::{Input, Machine, Phase, Step};
 use lb_core::handoff::{Decision, Ending};

@@ -5,14 +5,14 @@
 //!
 //! Each lock is held for a few instructions; none is held while another is taken.
 
-use super::SplicerSetup;
-use super::flows::{Ends, Flows, Totals};
-use super::ids::Ids;
-use super::segments::Segments;
 use super::super::carrier::Carrier;
 use super::super::ports::Ports;
 use super::super::repair;
 use super::super::route::Routes;
+use super::SplicerSetup;
+use super::flows::{Ends, Flows, Totals};
+use super::ids::Ids;
+use super::segments::Segments;
 use lb_core::handoff::Apart;
 use lb_core::handoff::join::End;
 use lb_core::handoff::life::Limits;

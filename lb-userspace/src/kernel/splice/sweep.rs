@@ -5,9 +5,9 @@
 //!
 //! An event makes things quick; the look makes them sure, for a full ring loses events.
 
+use super::super::repair;
 use super::flows::{self, Ends};
 use super::shared::{Backends, Shared, lock};
-use super::super::repair;
 use lb_common::splice::{CLOSING, EVENT_ACTIVATED, EVENT_REFUSED, EVENT_REUSED, Event, WAITING};
 use lb_core::handoff::life::{self, Fate};
 use std::collections::{HashMap, HashSet};
@@ -115,7 +115,8 @@ mod tests {
     #[test]
     fn a_backend_is_gone_since_it_was_missed_first() {
         let backend = |number: u8| SocketAddr::from(([10, 2, 0, number], 80));
-        let pair = |number| (0, Ends { client: backend(9), local: backend(9), source: backend(9), backend: backend(number) });
+        let pair =
+            |number| (0, Ends { client: backend(9), local: backend(9), source: backend(9), backend: backend(number) });
         let all = [pair(1), pair(2), pair(2)];
         let mut backends = Backends::default();
         assert!(gone(&mut backends, &all, 5).is_empty(), "nobody said which there are");
