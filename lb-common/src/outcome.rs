@@ -88,11 +88,13 @@ pub enum SpliceOutcome {
     Silenced = 10,
     /// XDP: left for tc, which can do more (no next hop in the cache, or one that is not in native mode).
     LeftForTc = 11,
+    /// On the way out, and came in by an interface: redirected by us, or forwarded; goes on as without us.
+    PassedForwarded = 12,
 }
 
 impl SpliceOutcome {
     /// Every case, in the order of the counter indexes.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::PassedProtocol,
         Self::PassedUnknown,
         Self::PassedWaiting,
@@ -105,6 +107,7 @@ impl SpliceOutcome {
         Self::Unwritable,
         Self::Silenced,
         Self::LeftForTc,
+        Self::PassedForwarded,
     ];
 
     /// Index into the map [`SPLICE_COUNTERS`](crate::maps::SPLICE_COUNTERS).
@@ -130,6 +133,7 @@ impl SpliceOutcome {
             Self::Unwritable => "unwritable",
             Self::Silenced => "silenced",
             Self::LeftForTc => "left_for_tc",
+            Self::PassedForwarded => "passed_forwarded",
         }
     }
 }

@@ -1,0 +1,70 @@
+//! How far a pair is: where each direction stands, what passed, and whether it is over.
+//!
+//! Goes in: a packet that left. Comes out: the record brought up to date, and an event when both sides have finished or
+//! one has reset. Does not do: removing pairs; userspace does, after a time without packets.
+//!
+//! Anybody may send packets with a 4-tuple that he guessed. So numbers only move on by what a window can be, and a reset
+//! only counts with the number that the receiver would take it by (RFC 5961 section 3.2).
+
+use super::atomic;
+use super::event;
+use super::frame::{TCP_ACK, TCP_FIN, TCP_RST};
+use super::packet::Packet;
+use super::pairs::Pair;
+use lb_common::splice::{ACTIVE, CLOSING, Direction, EVENT_CLOSING, FIN, RST};
+
+/// How far a packet may be ahead of the last: 64 MB, ten times the largest window that Linux opens by default.
+const AHEAD_MAX: u32 = 1 << 26;
+
+/// Brings the record up to date.
+#[inline(always)]
+pub fn note(pair: &Pair, packet: &Packet, now: u64) {
+    let this = pair.this();
+    let end = packet.seq_end();
+    // SAFETY: the record is a map value, which lives as long as the program.
+    unsafe {
+        (*pair.conn).seen_ns = now;
+        atomic::add(&raw mut (*this).packets, 1);
+        atomic::add(&raw mut (*this).bytes, u64::from(packet.payload));
+        if is_ahead(end, (*this).seq_next) {
+            (*this).seq_next = end;
+        }
+        if packet.has(TCP_ACK) && is_ahead(packet.ack, (*this).ack_last) {
+            (*this).ack_last = packet.ack;
+        }
+    }
+    if packet.has(TCP_FIN | TCP_RST) {
+        note_end(pair, packet, this, end);
+    }
+}
+
+/// Whether a number lies after another, in what a window can be.
+#[inline(always)]
+fn is_ahead(number: u32, of: u32) -> bool {
+    number.wrapping_sub(of).wrapping_sub(1) < AHEAD_MAX
+}
+
+#[inline(always)]
+fn note_end(pair: &Pair, packet: &Packet, this: *mut Direction, end: u32) {
+    // SAFETY: as above.
+    let (seq_next, delta, flags, peer, peer_flags) = unsafe {
+        let other = pair.other();
+        ((*this).seq_next, (*this).seq_delta, &raw mut (*this).flags, (*other).ack_last, &raw mut (*other).flags)
+    };
+    let is_reset = packet.has(TCP_RST) && (packet.seq == seq_next || packet.seq.wrapping_add(delta) == peer);
+    let is_end = packet.has(TCP_FIN) && !packet.has(TCP_RST) && seq_next.wrapping_sub(end) < AHEAD_MAX;
+    if is_reset {
+        atomic::fetch_or(flags, RST);
+    } else if is_end {
+        atomic::fetch_or(flags, FIN);
+        // Of two FINs that pass at once on two CPUs, at least the later sees the other: the operation above is ordered.
+        if atomic::fetch_or(peer_flags, 0) & FIN == 0 {
+            return;
+        }
+    } else {
+        return;
+    }
+    if pair.exchange_state(ACTIVE, CLOSING) == ACTIVE {
+        event::tell(pair, EVENT_CLOSING);
+    }
+}
