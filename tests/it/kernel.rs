@@ -4,6 +4,7 @@
 //! They need root, `ip`, `/proc` and `/sys`, and nothing else, so that `cargo xtask vm` runs them under other kernels.
 //! None is ever skipped: without the eBPF object or without privilege they fail, and say why.
 
+mod carrier;
 mod events;
 mod lab;
 mod pins;

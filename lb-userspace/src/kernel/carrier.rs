@@ -31,7 +31,7 @@ use aya::maps::{MapData, PerCpuArray, RingBuf};
 use lb_common::maps;
 use lb_common::outcome::SpliceOutcome;
 use lb_common::splice::{Conn, Event, FREE, FlowKey};
-use set::{Programs, Set};
+use set::Programs;
 use std::collections::HashSet;
 use std::fmt;
 use std::io;
@@ -111,7 +111,7 @@ impl Carrier {
             covered: RwLock::new(attachments.covered()),
             attachments: Mutex::new(attachments),
             programs: set.programs,
-            others: Mutex::new(others::Others::new(others, Instant::now())),
+            others: Mutex::new(others::Others::new(others, setup.others_idle_max, Instant::now())),
             dir: set.dir,
             origin: set.origin,
             _lock: lock,

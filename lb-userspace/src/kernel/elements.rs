@@ -41,11 +41,6 @@ impl Elements {
         Ok(Self { fd, info })
     }
 
-    /// What the kernel knows about it.
-    pub fn info(&self) -> MapInfo {
-        self.info
-    }
-
     /// The value of a key.
     pub fn get(&self, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
         self.check(key, self.info.key_size)?;

@@ -129,3 +129,36 @@ fn open_socket(addr: &str, only_v6: bool) -> TcpListener {
     };
     open().unwrap_or_else(|error| panic!("cannot listen on {addr}: {error}"))
 }
+
+/// The same program with one instruction written otherwise (`r = n` as `w = n`, both clear the upper half), so that its
+/// tag differs: an upgrade that changes nothing else.
+pub fn other_encoding(object: &[u8], program_section: &str) -> Vec<u8> {
+    const MOV64_IMM: u8 = 0xb7;
+    const MOV32_IMM: u8 = 0xb4;
+    let mut object = object.to_vec();
+    let (start, end) = section(&object, program_section);
+    let is_small_move =
+        |code: &[u8]| matches!(code, [MOV32_IMM | MOV64_IMM, reg, 0, 0, _, _, _, sign] if *reg < 10 && *sign < 0x80);
+    let code = object[start..end].chunks_exact_mut(8).find(|code| is_small_move(code)).expect("a constant is loaded");
+    code[0] ^= MOV64_IMM ^ MOV32_IMM;
+    object
+}
+
+/// Where a section lies in an ELF64 file in the byte order of the machine (`elf.h`).
+fn section(object: &[u8], name: &str) -> (usize, usize) {
+    let number = |at: usize, bytes: usize| {
+        object[at..at + bytes].iter().rev().fold(0usize, |number, byte| number << 8 | usize::from(*byte))
+    };
+    let (headers, size, count, names) = (number(0x28, 8), number(0x3a, 2), number(0x3c, 2), number(0x3e, 2));
+    let header = |index: usize| headers + index * size;
+    let range = |index: usize| {
+        let start = number(header(index) + 0x18, 8);
+        (start, start + number(header(index) + 0x20, 8))
+    };
+    let (names, _) = range(names);
+    let is_named = |index: &usize| {
+        let at = names + number(header(*index), 4);
+        object[at..].starts_with(name.as_bytes()) && object[at + name.len()] == 0
+    };
+    range((0..count).find(is_named).expect("the object has the section"))
+}

@@ -16,8 +16,9 @@ pub const SAYS_KERNEL: &str = "sluice-vm kernel:";
 /// Begins the line with the exit status of the tests.
 pub const SAYS_STATUS: &str = "sluice-vm status:";
 
-/// Modules that the tests need; what they depend on is found.
-const MODULES: [&str; 1] = ["veth"];
+/// Modules that the tests need; what they depend on is found. Those for traffic control: where there is no tcx, programs
+/// are filters. A tunnel and a bridge are interfaces to tell from others.
+const MODULES: [&str; 5] = ["veth", "sch_ingress", "cls_bpf", "tun", "bridge"];
 
 /// Our binaries.
 pub struct Programs {
@@ -32,7 +33,7 @@ pub fn pack(kernel: &Kernel, programs: &Programs) -> Result<PathBuf> {
     for path in ["bin", "modules", "proc", "sys", "dev", "run", "tmp"] {
         fs::create_dir_all(dir.join(path)).with_context(|| format!("cannot make {}", dir.display()))?;
     }
-    for (program, path) in [("busybox", "bin/busybox"), ("ip", "bin/ip")] {
+    for (program, path) in [("busybox", "bin/busybox"), ("ip", "bin/ip"), ("tc", "bin/tc")] {
         let found = crate::setup::find(program).with_context(|| format!("{program}: run `cargo xtask setup`"))?;
         add_program(&dir, &found, path)?;
     }

@@ -154,6 +154,7 @@ impl Attachments {
             index: *index,
             covered: on.is_wanted,
             reason: (!on.is_wanted).then(|| "no longer among the chosen interfaces".to_owned()),
+            links: self.link_ids(*index),
             xdp: on.has_xdp,
             xdp_reason: on.xdp.clone(),
         });
@@ -162,6 +163,7 @@ impl Attachments {
             index: *index,
             covered: false,
             reason: Some(reason.clone()),
+            links: Vec::new(),
             xdp: false,
             xdp_reason: None,
         });
@@ -251,6 +253,14 @@ impl Attachments {
                 tracing::warn!(index, %error, "cannot detach from an interface");
             }
         }
+    }
+
+    fn link_ids(&self, index: u32) -> Vec<u32> {
+        let id = |hook| {
+            let link = syscall::open_pin(&self.pin(index, hook)).ok()?;
+            Some(syscall::link_info(link.as_fd()).ok()?.id)
+        };
+        [Hook::Ingress, Hook::Egress, Hook::Xdp].into_iter().filter_map(id).collect()
     }
 
     fn pin(&self, index: u32, hook: Hook) -> PathBuf {

@@ -5,7 +5,7 @@
 //!
 //! What every version keeps: `FLOWS` is a hash whose values begin with the index of a record (32 bits), and `CONNS` is
 //! an array whose records change with every packet. So a pair whose record does not change is idle, and is given up
-//! after [`IDLE_MAX`]: what its ends send then goes to the local stack, which resets them.
+//! after a while: what its ends send then goes to the local stack, which resets them.
 
 use super::super::elements::{Elements, from_bytes};
 use super::{OtherSet, set};
@@ -17,13 +17,12 @@ use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// After an hour without a packet: the agent that knew better is gone, and most idle connections send a sign of life
-/// every few minutes.
-const IDLE_MAX: Duration = Duration::from_secs(3600);
-
 /// The sets of other versions.
 #[derive(Debug)]
-pub(super) struct Others(Vec<Other>);
+pub(super) struct Others {
+    sets: Vec<Other>,
+    idle_max: Duration,
+}
 
 #[derive(Debug)]
 struct Other {
@@ -34,20 +33,22 @@ struct Other {
 
 impl Others {
     /// Removes those that carry nothing, and keeps an eye on the rest.
-    pub fn new(dirs: Vec<PathBuf>, now: Instant) -> Self {
-        let mut others = Self(dirs.into_iter().map(|dir| Other { dir, seen: HashMap::new() }).collect());
+    pub fn new(dirs: Vec<PathBuf>, idle_max: Duration, now: Instant) -> Self {
+        let sets = dirs.into_iter().map(|dir| Other { dir, seen: HashMap::new() }).collect();
+        let mut others = Self { sets, idle_max };
         others.sweep(now);
         others
     }
 
     /// Whether there are any.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.sets.is_empty()
     }
 
     /// Gives idle pairs up, and removes sets that carry nothing any more.
     pub fn sweep(&mut self, now: Instant) {
-        self.0.retain_mut(|other| match other.sweep(now) {
+        let idle_max = self.idle_max;
+        self.sets.retain_mut(|other| match other.sweep(now, idle_max) {
             Ok(0) => {
                 set::remove_or_warn(&other.dir);
                 false
@@ -70,13 +71,13 @@ impl Others {
             let keys = other.flows().and_then(|flows| flows.all()).map_or(0, |all| all.len());
             OtherSet { path: other.dir.clone(), keys }
         };
-        self.0.iter().map(one).collect()
+        self.sets.iter().map(one).collect()
     }
 
     /// The keys of those sets whose keys look like ours.
     pub fn keys(&self) -> io::Result<Vec<FlowKey>> {
         let mut keys = Vec::new();
-        for other in &self.0 {
+        for other in &self.sets {
             keys.extend(other.flows()?.all()?.iter().filter_map(|(key, _)| from_bytes::<FlowKey>(key)));
         }
         Ok(keys)
@@ -89,7 +90,7 @@ impl Other {
     }
 
     /// Answers how many keys are left.
-    fn sweep(&mut self, now: Instant) -> io::Result<usize> {
+    fn sweep(&mut self, now: Instant, idle_max: Duration) -> io::Result<usize> {
         let flows = self.flows()?;
         let all = flows.all()?;
         let Ok(conns) = Elements::open(&self.dir.join(maps::CONNS)) else { return Ok(all.len()) };
@@ -101,7 +102,7 @@ impl Other {
                 Some((before, since)) if *before == digest => *since,
                 _ => now,
             };
-            if now.saturating_duration_since(since) >= IDLE_MAX {
+            if now.saturating_duration_since(since) >= idle_max {
                 flows.remove(&key)?;
             } else {
                 seen.insert(key, (digest, since));

@@ -44,6 +44,8 @@ pub struct InterfaceReport {
     pub covered: bool,
     /// Why not.
     pub reason: Option<String>,
+    /// Numbers of the links that attach the programs, as `bpftool link show id` takes them; none for filters.
+    pub links: Vec<u32>,
     /// Whether the program runs in XDP.
     pub xdp: bool,
     /// Why not, if it should.

@@ -4,6 +4,10 @@
 
 use serde::Serialize;
 use std::path::PathBuf;
+use std::time::Duration;
+
+/// An hour: the agent that knew better is gone, and most idle connections send a sign of life every few minutes.
+const OTHERS_IDLE_MAX: Duration = Duration::from_secs(3600);
 
 /// The choices.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +20,18 @@ pub struct CarrierSetup {
     pub xdp: bool,
     /// How programs are attached; none: by tcx where the kernel has it.
     pub by: Option<AttachBy>,
+    /// Pairs that an agent of another version left are given up after so long without a packet. One that ended cannot be
+    /// told from an idle one.
+    pub others_idle_max: Duration,
+}
+
+impl CarrierSetup {
+    /// Every interface, in the way that suits the kernel, not in XDP.
+    #[must_use]
+    pub const fn new(pin_dir: PathBuf) -> Self {
+        let interfaces = Interfaces::Auto { except: Vec::new() };
+        Self { pin_dir, interfaces, xdp: false, by: None, others_idle_max: OTHERS_IDLE_MAX }
+    }
 }
 
 /// Which interfaces run the programs. A name that ends with `*` stands for all that begin so.
