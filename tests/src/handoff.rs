@@ -6,7 +6,7 @@
 use crate::lab::{BALANCER, BALANCER_V6, Lab, pod};
 use crate::netns::Namespace;
 use lb_core::handoff::{Answer, Apart, Carried, Decision};
-use lb_userspace::kernel::{CarrierSetup, Interfaces, Pending, Splicer, SplicerSetup, unpin};
+use lb_userspace::kernel::{CarrierSetup, Pending, Splicer, SplicerSetup, unpin};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{SockaddrStorage, connect};
@@ -240,8 +240,7 @@ impl Drop for Site {
 /// How tests set a splicer up.
 #[must_use]
 pub fn setup(pin_dir: &Path) -> SplicerSetup {
-    let interfaces = Interfaces::Auto { except: Vec::new() };
-    SplicerSetup::new(CarrierSetup { pin_dir: pin_dir.to_owned(), interfaces, xdp: false, by: None })
+    SplicerSetup::new(CarrierSetup::new(pin_dir.to_owned()))
 }
 
 /// Where clients connect to.
