@@ -12,6 +12,7 @@ mod endpoints;
 mod examples;
 mod frames;
 mod grpc;
+mod handoff;
 mod headers;
 mod http2;
 mod kernel;

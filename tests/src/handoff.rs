@@ -162,9 +162,16 @@ impl Site {
     pub fn back(&self, family: Family, front: &Front) -> Result<Back, Apart> {
         let back = self.inside(|splicer| dial(splicer, &front.front, endpoint(family)))?;
         let back = back.expect("the backend listens");
+        bound_waiting(&[&back]);
+        Ok(Back { back, backend: self.accept_backend(family) })
+    }
+
+    /// A backend accepts a connection of the agent.
+    #[must_use]
+    pub fn accept_backend(&self, family: Family) -> TcpStream {
         let (backend, _) = self.backends[family as usize].accept().expect("the agent waits");
-        bound_waiting(&[&back, &backend]);
-        Ok(Back { back, backend })
+        bound_waiting(&[&backend]);
+        backend
     }
 
     /// Begins a hand-off.
@@ -284,6 +291,36 @@ pub fn dial(splicer: &Splicer, front: &TcpStream, endpoint: SocketAddr) -> Resul
     };
     let result = connected();
     Ok(result.map(|()| socket))
+}
+
+/// What a hand-off took.
+#[derive(Debug, Clone, Copy)]
+pub struct Took {
+    /// All that is done before the request is written.
+    pub begin: Duration,
+    /// All that is done after the answer has come.
+    pub surrender: Duration,
+}
+
+/// The agent's part of a hand-off, from the request on. The pair's end is told to nobody.
+///
+/// # Errors
+/// [`Apart`]; then both connections are closed.
+pub fn hand_off(splicer: &Splicer, mut front: TcpStream, endpoint: SocketAddr) -> Result<Took, Apart> {
+    bound_waiting(&[&front]);
+    expect(&mut front, REQUEST);
+    let mut back = dial(splicer, &front, endpoint)?.expect("the backend listens");
+    bound_waiting(&[&back]);
+    let start = Instant::now();
+    let mut pending = splicer.begin(front.as_fd(), back.as_fd(), REQUEST.len() as u32, Answer::Any)?;
+    let begin = start.elapsed();
+    back.write_all(REQUEST).expect("sent");
+    if decide(&mut pending) == Decision::Ours {
+        return Err(Apart::Dirty);
+    }
+    let start = Instant::now();
+    pending.surrender(front.into(), back.into(), "shop/cart:80".to_owned(), Box::new(drop));
+    Ok(Took { begin, surrender: start.elapsed() })
 }
 
 /// Waits for the decision as a task does: by being woken.

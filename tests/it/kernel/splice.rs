@@ -49,9 +49,12 @@ fn soon(what: &str, holds: impl Fn() -> bool) {
 fn check(family: Family, change: impl FnOnce(&Lab)) {
     let lab = Lab::new();
     change(&lab);
-    let site = Site::on(lab, |_| {});
+    check_site(&Site::on(lab, |_| {}), family);
+}
+
+fn check_site(site: &Site, family: Family) {
     let mut pair = site.join(family);
-    talk(&site, &mut pair);
+    talk(site, &mut pair);
     std::thread::scope(|scope| {
         scope.spawn(|| transfer(&pair.client, &pair.backend, 1, 1 << 20));
         transfer(&pair.backend, &pair.client, 2, 1 << 20);
@@ -62,7 +65,7 @@ fn check(family: Family, change: impl FnOnce(&Lab)) {
     assert_eq!((view.service.as_deref(), view.state), (Some("shop/cart:80"), "active"));
     assert!(view.carried.bytes_up > 1 << 20 && view.carried.bytes_down > 1 << 20, "{view:?}");
     assert_eq!(view.carried.status, Some(200));
-    after(&site);
+    after(site);
 }
 
 fn address(stream: &std::net::TcpStream) -> std::net::SocketAddr {
@@ -123,10 +126,11 @@ fn a_client_with_one_scale_only_is_carried_by_its_windows() {
 
 #[test]
 fn small_segments_are_carried() {
-    check(Family::V4, |lab| {
-        lab.client.ip("link set dev eth0 mtu 600").expect("a setting of the interface");
-        lab.balancer.ip("link set dev clients mtu 600").expect("a setting of the interface");
-    });
+    // Less than IPv6 takes, so its addresses go; the sockets that listen on them stay.
+    let site = Site::new();
+    site.lab.client.ip("link set dev eth0 mtu 600").expect("a setting of the interface");
+    site.lab.balancer.ip("link set dev clients mtu 600").expect("a setting of the interface");
+    check_site(&site, Family::V4);
 }
 
 #[test]

@@ -137,7 +137,7 @@ fn what_is_withdrawn_too_late_is_carried() {
     assert_eq!(pending.withdraw(), Decision::Carried);
     assert_eq!(decide(&mut pending), Decision::Carried);
     // Dropped though it is carried: nobody would know of it, so both ends are reset, and our sockets are dead.
-    drop(pending);
+    site.inside(|_| drop(pending));
     expect_reset(&mut front.client);
     expect_reset(&mut back.backend);
     assert!(front.front.write_all(b"x").is_err() && back.back.write_all(b"x").is_err());
