@@ -31,9 +31,10 @@ use aya_ebpf::helpers::generated::{bpf_csum_update, bpf_l4_csum_replace, bpf_skb
 use aya_ebpf::programs::TcContext;
 use core::mem::offset_of;
 use frame::{Frame, Tcp};
+use hop::Hop;
 use lb_common::outcome::SpliceOutcome;
 use packet::{HEADERS_MAX, NoPacket, Packet};
-use pairs::Key;
+use pairs::{Key, Pair};
 use translate::Changes;
 
 /// `skb->pkt_type` of a packet that is addressed to the interface.
@@ -49,12 +50,10 @@ pub fn splice(ctx: &TcContext) -> SpliceOutcome {
         Err(outcome) => return outcome,
     };
     let (this, now) = (pair.this(), hop::now());
-    let Some(hop) = hop::find(ctx, packet.v6, this, now) else { return SpliceOutcome::NoHop };
-    let frame = frame(ctx);
-    let Some(()) = hop::address(frame, this) else { return SpliceOutcome::Unwritable };
-    let Some(changes) = translate::write(frame, &packet, &pair) else { return SpliceOutcome::Unwritable };
-    let Some(()) = mend(ctx, &packet, &changes) else { return SpliceOutcome::Unwritable };
-    let Some(()) = hop::leave(ctx, hop, this) else { return SpliceOutcome::NoHop };
+    let Some(hop) = hop::choose(ctx, packet.v6, this, now) else { return SpliceOutcome::NoHop };
+    if write(ctx, &packet, &pair, hop).is_none() {
+        return SpliceOutcome::Unwritable;
+    }
     close::note(&pair, &packet, now);
     outcome
 }
@@ -79,6 +78,17 @@ fn read(ctx: &TcContext) -> Option<(Key, Packet)> {
         return None;
     }
     packet::read(frame(ctx), ctx.len()).ok()
+}
+
+/// Rewrites the packet.
+#[inline(always)]
+fn write(ctx: &TcContext, packet: &Packet, pair: &Pair, hop: Hop) -> Option<()> {
+    let frame = frame(ctx);
+    if hop == Hop::Known {
+        hop::address(frame, pair.this())?;
+    }
+    let changes = translate::write(frame, packet, pair)?;
+    mend(ctx, packet, &changes)
 }
 
 #[inline(always)]

@@ -8,6 +8,8 @@ use super::frame::{Frame, TCP_ACK};
 use super::packet::Packet;
 use super::pairs::Pair;
 use super::sum::Difference;
+use core::mem::MaybeUninit;
+use core::ptr::{read_volatile, write_volatile};
 
 const END: u8 = 0;
 const NO_OPERATION: u8 = 1;
@@ -23,6 +25,12 @@ const SACK_BLOCKS_MAX: usize = 4;
 /// Length of the TCP header without options, and the most that they have.
 const TCP: usize = 20;
 const OPTIONS_MAX: usize = 40;
+/// Most options that are read, padding among them; stacks send six.
+const READ_MAX: usize = 16;
+/// More than every offset of a TCP header in a frame.
+const FRAME: usize = 0xff;
+/// More than every offset in a TCP header.
+const OFFSET: usize = 0x3f;
 
 /// Timestamps behind two bytes of padding, as every stack sends them.
 const USUAL: u32 = u32::from_be_bytes([NO_OPERATION, NO_OPERATION, TIMESTAMPS, TIMESTAMPS_BYTES as u8]).to_be();
@@ -38,22 +46,32 @@ pub fn write(frame: Frame, packet: &Packet, pair: &Pair, fields: &mut Difference
     if packet.head == TCP + 12 && unsafe { *first } == USUAL {
         return timestamps(frame, packet.tcp + TCP + 4, packet, pair, fields);
     }
-    any(frame, packet, pair, fields)
+    let packet = &Packet { tcp: forget(packet.tcp) & FRAME, head: forget(packet.head) & OFFSET, ..*packet };
+    let found = find(frame, packet)?;
+    let (at, blocks_at, bytes) = (found & OFFSET, (found >> 8) & OFFSET, (found >> 16) & OFFSET);
+    if at != 0 {
+        timestamps(frame, packet.tcp + at, packet, pair, fields)?;
+    }
+    if blocks_at != 0 {
+        blocks(frame, packet.tcp + blocks_at, bytes, pair, fields)?;
+    }
+    Some(())
 }
 
-/// Options in any order and at any offset.
+/// Looks for options in any order and at any offset. Answers where in the TCP header the content of timestamps begins, in
+/// the next byte where that of SACK does, and in the next the length of that; 0 for none. Of two of a kind the last counts,
+/// as it does for Linux.
 #[inline(always)]
-fn any(frame: Frame, packet: &Packet, pair: &Pair, fields: &mut Difference) -> Option<()> {
-    // Counted from the end of the header: the verifier then sees a range instead of a number for each path that leads
-    // here, and is done with a few thousand instructions instead of a million.
-    let mut left = packet.head - TCP;
-    for _ in 0..OPTIONS_MAX {
+fn find(frame: Frame, packet: &Packet) -> Option<usize> {
+    let (mut left, mut found) = (packet.head - TCP, 0);
+    for _ in 0..READ_MAX {
+        (left, found) = (forget(left), forget(found));
         if left == 0 || left > OPTIONS_MAX {
             break;
         }
-        let at = packet.tcp + ((packet.head - left) & 0x3f);
+        let at = (packet.head - left) & OFFSET;
         // SAFETY: see `write`.
-        let kind = unsafe { *frame.at::<u8>(at)? };
+        let kind = unsafe { *frame.at::<u8>(packet.tcp + at)? };
         if kind == NO_OPERATION {
             left -= 1;
             continue;
@@ -62,19 +80,32 @@ fn any(frame: Frame, packet: &Packet, pair: &Pair, fields: &mut Difference) -> O
             break;
         }
         // SAFETY: see `write`.
-        let length = usize::from(unsafe { *frame.at::<u8>(at + 1)? });
+        let length = usize::from(unsafe { *frame.at::<u8>(packet.tcp + at + 1)? });
         if length < SACK_HEAD || length > left {
             break;
         }
         if kind == TIMESTAMPS && length == TIMESTAMPS_BYTES {
-            timestamps(frame, at + 2, packet, pair, fields)?;
+            found = (found & !0xff) | (at + SACK_HEAD);
         }
         if kind == SACK {
-            blocks(frame, at + 2, length - SACK_HEAD, pair, fields)?;
+            found = (found & 0xff) | (at + SACK_HEAD) << 8 | (length - SACK_HEAD) << 16;
         }
         left -= length;
     }
-    Some(())
+    Some(forget(found))
+}
+
+/// The same number, of which the verifier no longer knows anything. So it walks through the loop above once, and not once
+/// for each order that options may have: it takes all of a stack slot for unknown of which it saw one byte overwritten.
+#[inline(always)]
+fn forget(number: usize) -> usize {
+    let mut slot = MaybeUninit::<usize>::uninit();
+    // SAFETY: the slot is written before it is read; its first byte in memory is the lowest of the number.
+    unsafe {
+        write_volatile(slot.as_mut_ptr(), number);
+        write_volatile(slot.as_mut_ptr().cast(), number as u8);
+        read_volatile(slot.as_ptr())
+    }
 }
 
 #[inline(always)]

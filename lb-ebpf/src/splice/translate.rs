@@ -69,17 +69,16 @@ fn v6(frame: Frame, this: *const Direction, changes: &mut Changes) -> Option<()>
     // SAFETY: as above.
     unsafe {
         let (src, dst) = addresses(this);
-        let (old_src, old_dst) = ((*ip).src, (*ip).dst);
         for word in 0..4 {
-            changes.addresses.field(old_src[word], src[word]);
-            changes.addresses.field(old_dst[word], dst[word]);
+            changes.addresses.field((*ip).src[word], src[word]);
+            changes.addresses.field((*ip).dst[word], dst[word]);
+            (*ip).src[word] = src[word];
+            (*ip).dst[word] = dst[word];
         }
         let [next, limit] = (*ip).next_limit;
         changes.uncovered = changes.addresses;
         changes.uncovered.field(word([next, limit]), word([next, TIME_TO_LIVE]));
         (*ip).next_limit[1] = TIME_TO_LIVE;
-        (*ip).src = src;
-        (*ip).dst = dst;
     }
     Some(())
 }
