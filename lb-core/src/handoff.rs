@@ -3,6 +3,10 @@
 //! Goes in: what the kernel says of two connections. Comes out: the record that joins them, or [`Apart`].
 //! Does not do: any system call; `lb-userspace` reads sockets and writes maps.
 
+pub mod join;
+pub mod life;
+pub mod machine;
+
 use serde::Serialize;
 use std::fmt;
 
@@ -152,4 +156,6 @@ pub enum Ending {
     BackendGone,
     /// An administrator wanted it: both were reset.
     Administrator,
+    /// A byte had come to our sockets that the other side would never see: both were reset.
+    Late,
 }

@@ -16,8 +16,12 @@ mod events;
 mod netns;
 mod object;
 mod pins;
+mod ports;
+mod repair;
 mod report;
+mod route;
 mod sockets;
+mod splice;
 mod syscall;
 mod unavailable;
 
@@ -29,6 +33,7 @@ pub use carrier::{
 pub use object::object;
 pub use pins::{UnpinError, unpin};
 pub use report::{MapReport, Origin, ProgramReport, Report};
+pub use splice::{Close, FlowView, Pending, Selector, Splicer, SplicerSetup, Splicing};
 pub use unavailable::Unavailable;
 
 use attach::Attached;

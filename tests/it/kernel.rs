@@ -9,6 +9,7 @@ mod events;
 mod lab;
 mod pins;
 mod refusals;
+mod splice;
 mod takeover;
 
 use lab::{Lab, Socket, connect};

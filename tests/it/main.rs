@@ -13,6 +13,7 @@ mod examples;
 mod flows;
 mod frames;
 mod grpc;
+mod handoff;
 mod headers;
 mod http2;
 mod kernel;

@@ -11,6 +11,7 @@ pub mod backend;
 pub mod client;
 pub mod echo;
 pub mod frames;
+pub mod handoff;
 pub mod lab;
 pub mod load;
 pub mod manifest;

@@ -12,7 +12,7 @@ mod flows;
 mod follow;
 mod layout;
 mod links;
-mod netlink;
+pub(super) mod netlink;
 mod others;
 mod probe;
 mod records;

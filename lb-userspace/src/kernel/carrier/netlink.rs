@@ -27,14 +27,14 @@ const DONE: u16 = libc::NLMSG_DONE as u16;
 
 /// A socket in the network namespace in which it was opened.
 #[derive(Debug)]
-pub(super) struct Socket {
+pub(in crate::kernel) struct Socket {
     fd: OwnedFd,
     sequence: AtomicU32,
 }
 
 /// A message from the kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Answer {
+pub(in crate::kernel) struct Answer {
     /// `RTM_…`.
     pub kind: u16,
     /// After the head.
@@ -62,7 +62,12 @@ impl Socket {
 
     /// Sends a request and waits until the kernel says that it is done.
     pub fn request(&self, message: Message) -> io::Result<()> {
-        self.exchange(message, libc::NLM_F_ACK as u16).map(drop)
+        self.ask(message).map(drop)
+    }
+
+    /// Sends a request for one thing.
+    pub fn ask(&self, message: Message) -> io::Result<Vec<Answer>> {
+        self.exchange(message, libc::NLM_F_ACK as u16)
     }
 
     /// Sends a request for all of something.
@@ -131,7 +136,7 @@ fn messages(mut bytes: &[u8]) -> impl Iterator<Item = (u32, Answer)> {
 
 /// A message that is being written.
 #[derive(Debug)]
-pub(super) struct Message(Vec<u8>);
+pub(in crate::kernel) struct Message(Vec<u8>);
 
 impl Message {
     /// Of this kind (`RTM_…`) with these flags (`NLM_F_…`), and the fixed part of its body.
@@ -169,7 +174,7 @@ impl Message {
 }
 
 /// The attributes in these bytes; ends at the first that is not whole.
-pub(super) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+pub(in crate::kernel) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     std::iter::from_fn(move || {
         let length = usize::from(u16::from_ne_bytes(bytes.get(..2)?.try_into().ok()?));
         let kind = u16::from_ne_bytes(bytes.get(2..4)?.try_into().ok()?) & libc::NLA_TYPE_MASK as u16;
@@ -180,12 +185,12 @@ pub(super) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])>
 }
 
 /// A 32-bit number at an offset, in the byte order of the machine.
-pub(super) fn number(bytes: &[u8], at: usize) -> Option<u32> {
+pub(in crate::kernel) fn number(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }
 
 /// Text that ends with a zero byte.
-pub(super) fn text(bytes: &[u8]) -> String {
+pub(in crate::kernel) fn text(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end]).into_owned()
 }

@@ -1,0 +1,199 @@
+//! The pairs that the kernel carries: who is to be told when one ends, and how it ends.
+//!
+//! Owns: the table of carried pairs, and their end. Goes in: surrendered and adopted pairs. Comes out: views for people,
+//! accounts closed. Does not do: deciding that a pair is over (`lb_core::handoff::life`).
+//!
+//! The lock is held for one entry at a time, or to copy numbers: never for a system call. Whoever takes a pair out of the
+//! table ends it, so it ends once.
+
+use super::shared::Shared;
+use super::{FlowView, reset};
+use lb_common::addr;
+use lb_common::splice::{CLOSING, Conn, Direction, FlowKey};
+use lb_core::handoff::{Carried, Ending};
+use std::collections::HashMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+/// Is told how a pair ended. It is called on a thread of the splicer, so it must be short.
+pub type Close = Box<dyn FnOnce(Carried) + Send>;
+
+/// A pair that the kernel carries.
+pub(super) struct Flow {
+    pub ends: Ends,
+    /// What the record said when the pair got it.
+    pub generation: u32,
+    pub service: Option<String>,
+    /// Nobody, for a pair of an earlier agent.
+    pub close: Option<Close>,
+}
+
+/// The four addresses of a pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ends {
+    pub client: SocketAddr,
+    /// Where the client connected to.
+    pub local: SocketAddr,
+    /// Where the backend sees the connection come from.
+    pub source: SocketAddr,
+    pub backend: SocketAddr,
+}
+
+impl Ends {
+    /// As the record has them.
+    pub fn of(conn: &Conn) -> Self {
+        let ours = |direction: &Direction| SocketAddr::new(addr::to_ip(direction.src), direction.src_port);
+        let theirs = |direction: &Direction| SocketAddr::new(addr::to_ip(direction.dst), direction.dst_port);
+        let (up, down) = (&conn.up, &conn.down);
+        Self { client: theirs(down), local: ours(down), source: ours(up), backend: theirs(up) }
+    }
+
+    /// The keys of the client's packets and of the backend's.
+    pub fn keys(&self) -> (FlowKey, FlowKey) {
+        let key = |from: SocketAddr, to: SocketAddr| {
+            FlowKey::new(addr::from_ip(from.ip()), from.port(), addr::from_ip(to.ip()), to.port())
+        };
+        (key(self.client, self.local), key(self.backend, self.source))
+    }
+}
+
+/// The table, by record.
+#[derive(Default)]
+pub(super) struct Flows(Mutex<HashMap<u32, Flow>>);
+
+impl Flows {
+    pub fn add(&self, id: u32, flow: Flow) {
+        self.lock().insert(id, flow);
+    }
+
+    /// Numbers and ends of all pairs.
+    pub fn all(&self) -> Vec<(u32, Ends)> {
+        self.lock().iter().map(|(id, flow)| (*id, flow.ends)).collect()
+    }
+
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// The ends of a pair, when it is still the one of that generation.
+    pub fn ends(&self, id: u32, generation: u32) -> Option<Ends> {
+        self.lock().get(&id).filter(|flow| flow.generation == generation).map(|flow| flow.ends)
+    }
+
+    /// Takes a pair out that is not carried after all.
+    pub fn forget(&self, id: u32, ends: &Ends) {
+        self.take(id, ends);
+    }
+
+    fn take(&self, id: u32, ends: &Ends) -> Option<Flow> {
+        let mut flows = self.lock();
+        flows.get(&id).is_some_and(|flow| flow.ends == *ends).then(|| flows.remove(&id))?
+    }
+
+    fn services(&self) -> HashMap<u32, Option<String>> {
+        self.lock().iter().map(|(id, flow)| (*id, flow.service.clone())).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u32, Flow>> {
+        // An entry is put in or taken out as a whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Flows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Flows").field(&self.len()).finish()
+    }
+}
+
+/// Ends a pair: takes its keys and record out, resets both ends if it is not over by itself, and tells its account.
+/// Answers whether it was there to be ended.
+pub(super) fn end(shared: &Shared, id: u32, ends: &Ends, ending: Ending, with_reset: bool) -> bool {
+    let Some(flow) = shared.flows.take(id, ends) else { return false };
+    let conn = cut(shared, id, ends, with_reset);
+    let carried = Carried::read(&conn, Some(ending));
+    shared.totals.add(&carried);
+    tracing::debug!(id, client = %ends.client, backend = %ends.backend, ?carried, "a carried connection is over");
+    if let Some(close) = flow.close {
+        close(carried);
+    }
+    true
+}
+
+/// Takes a carried pair out of the kernel, and gives its port and record back. Answers how far it was.
+pub(super) fn cut(shared: &Shared, id: u32, ends: &Ends, with_reset: bool) -> Conn {
+    shared.take_out(id, ends);
+    // The programs have left it; its numbers stay until it is used again.
+    let conn = shared.carrier.read(id);
+    if with_reset {
+        reset::both(&conn);
+    }
+    shared.ports.rest(ends.source.port(), ends.backend, Instant::now());
+    shared.give_id(id);
+    conn
+}
+
+/// All pairs for people.
+pub(super) fn views(shared: &Shared, now_ns: u64) -> Vec<FlowView> {
+    let mut services = shared.flows.services();
+    let ms = |since: u64| now_ns.saturating_sub(since) / 1_000_000;
+    let view = |(id, ends): (u32, Ends)| {
+        let conn = shared.carrier.read(id);
+        let Ends { client, local, source, backend } = ends;
+        let service = services.remove(&id).flatten();
+        let carried = Carried::read(&conn, None);
+        let state = if conn.state == CLOSING { "closing" } else { "active" };
+        FlowView {
+            id,
+            client,
+            local,
+            source,
+            backend,
+            service,
+            carried,
+            age_ms: ms(conn.begun_ns),
+            idle_ms: ms(conn.seen_ns),
+            state,
+        }
+    };
+    let mut views: Vec<_> = shared.flows.all().into_iter().map(view).collect();
+    views.sort_unstable_by_key(|view| view.id);
+    views
+}
+
+/// What all pairs that are over came to.
+#[derive(Debug, Default)]
+pub(super) struct Totals {
+    bytes: [AtomicU64; 2],
+    packets: [AtomicU64; 2],
+}
+
+impl Totals {
+    fn add(&self, carried: &Carried) {
+        for (total, value) in self.bytes.iter().zip([carried.bytes_up, carried.bytes_down]) {
+            total.fetch_add(value, Relaxed);
+        }
+        for (total, value) in self.packets.iter().zip([carried.packets_up, carried.packets_down]) {
+            total.fetch_add(value, Relaxed);
+        }
+    }
+
+    /// With what the pairs that live have carried so far.
+    pub fn with(&self, live: &[Carried]) -> Carried {
+        let sum = |totals: &[AtomicU64; 2], at: usize, of: fn(&Carried) -> u64| {
+            live.iter().map(of).fold(totals[at].load(Relaxed), u64::saturating_add)
+        };
+        Carried {
+            bytes_up: sum(&self.bytes, 0, |c| c.bytes_up),
+            bytes_down: sum(&self.bytes, 1, |c| c.bytes_down),
+            packets_up: sum(&self.packets, 0, |c| c.packets_up),
+            packets_down: sum(&self.packets, 1, |c| c.packets_down),
+            status: None,
+            ending: None,
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! Carried pairs under stress: lost packets, thousands at once, an agent that is killed. On this machine's kernel only: it
+//! needs `iptables`, and more memory and speed than an emulated machine has.
+
+use lb_tests::agent::binary;
+use lb_tests::handoff::{
+    ANSWER, Family, REQUEST, Site, endpoint, expect, expect_end, expect_reset, front_address, hand_off, transfer,
+};
+use lb_tests::netns::Namespace;
+use lb_userspace::kernel::Selector;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::process::{Child, ChildStdout, Stdio};
+use std::time::Duration;
+
+/// Bytes each way while packets are lost.
+const BYTES: u64 = 64 << 20;
+
+/// Pairs at once.
+const PAIRS: usize = 10_000;
+
+/// Loses one in a hundred of the packets that come.
+fn lose(namespace: &Namespace) {
+    for program in ["iptables", "ip6tables"] {
+        let rule = "-A INPUT -p tcp -m statistic --mode random --probability 0.01 -j DROP";
+        let status = namespace.command(program).args(rule.split(' ')).status().expect("iptables is installed");
+        assert!(status.success(), "{program} takes the rule");
+    }
+}
+
+fn check_loss(family: Family, timestamps: &str) {
+    let site = Site::new();
+    for namespace in [&*site.lab.client, &site.lab.balancer, &site.lab.pods] {
+        namespace.sysctl("ipv4/tcp_timestamps", timestamps).expect("a setting of the namespace");
+    }
+    let pair = site.join(family);
+    lose(&site.lab.client);
+    lose(&site.lab.pods);
+    std::thread::scope(|scope| {
+        scope.spawn(|| transfer(&pair.client, &pair.backend, 1, BYTES));
+        transfer(&pair.backend, &pair.client, 2, BYTES);
+    });
+    let flow = &site.splicer().flows()[0];
+    assert!(flow.carried.bytes_up >= BYTES && flow.carried.bytes_down >= BYTES, "the kernel carried all of it: {flow:?}");
+    assert_eq!(site.splicer().splicing().late, 0);
+}
+
+#[test]
+fn every_byte_arrives_where_packets_are_lost() {
+    check_loss(Family::V4, "1");
+}
+
+#[test]
+fn every_byte_arrives_where_packets_are_lost_and_there_are_no_timestamps() {
+    check_loss(Family::V4, "0");
+}
+
+#[test]
+fn every_byte_arrives_over_ipv6_where_packets_are_lost() {
+    check_loss(Family::V6, "1");
+}
+
+#[test]
+fn ten_thousand_pairs_are_carried_at_once() {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("limits are told");
+    // Two descriptors a pair, for we are client and backend.
+    setrlimit(Resource::RLIMIT_NOFILE, (hard.min(1 << 20)).max(3 * PAIRS as u64), hard.max(3 * PAIRS as u64))
+        .expect("root raises limits");
+    let site = Site::with(|setup| setup.ports = 15_000..=29_999);
+    let address = front_address(Family::V4);
+    let address = (address.ip(), 8_000);
+    let fronts = site.lab.balancer.run(|| TcpListener::bind(address)).expect("free");
+    let to = lb_tests::lab::pod(11, 8080);
+    let backends = site.lab.pods.run(|| TcpListener::bind(to)).expect("free");
+    let (mut clients, mut servers) = (Vec::new(), Vec::new());
+    let mut took = Vec::new();
+    std::thread::scope(|scope| {
+        let agent = scope.spawn(|| {
+            site.lab.balancer.enter();
+            let one = |_| {
+                let (front, _) = fronts.accept().expect("a client waits");
+                hand_off(site.splicer(), front, to).unwrap_or_else(|apart| panic!("not joined: {apart}"))
+            };
+            (0..PAIRS).map(one).collect::<Vec<_>>()
+        });
+        scope.spawn(|| {
+            site.lab.client.enter();
+            for _ in 0..PAIRS {
+                let mut client = TcpStream::connect(address).expect("the agent listens");
+                client.write_all(REQUEST).expect("sent");
+                let (mut server, _) = backends.accept().expect("the agent waits");
+                expect(&mut server, REQUEST);
+                server.write_all(ANSWER).expect("sent");
+                expect(&mut client, ANSWER);
+                clients.push(client);
+                servers.push(server);
+            }
+        });
+        took = agent.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    });
+    let median = |of: fn(&lb_tests::handoff::Took) -> Duration| {
+        let mut times: Vec<_> = took.iter().map(of).collect();
+        times.sort_unstable();
+        (times[times.len() / 2], times[times.len() * 99 / 100])
+    };
+    println!("begin: median and 99th of a hundred {:?}", median(|took| took.begin));
+    println!("surrender: {:?}", median(|took| took.surrender));
+    assert_eq!(site.splicer().flows().len(), PAIRS);
+    for (turn, (client, server)) in clients.iter_mut().zip(&mut servers).enumerate() {
+        let word = turn.to_string();
+        client.write_all(word.as_bytes()).expect("sent");
+        expect(server, word.as_bytes());
+        server.write_all(word.as_bytes()).expect("sent");
+        expect(client, word.as_bytes());
+    }
+    assert!(site.count("up") >= PAIRS as u64 && site.count("activated") == PAIRS as u64);
+    assert_eq!(site.splicer().splicing().late, 0);
+    assert_eq!(site.inside(|splicer| splicer.reset(Selector::All)), PAIRS);
+    for stream in clients.iter_mut().chain(&mut servers) {
+        expect_reset(stream);
+    }
+}
+
+/// An agent as a process.
+struct Agent {
+    child: Child,
+    says: BufReader<ChildStdout>,
+}
+
+impl Agent {
+    fn start(site: &Site) -> Self {
+        let mut command = site.lab.balancer.command(binary("sluice-splicer"));
+        let address = format!("{}:8000", front_address(Family::V4).ip());
+        command.args([&address, &endpoint(Family::V4).to_string()]).arg(&site.pin_dir).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("the binary is built");
+        let says = BufReader::new(child.stdout.take().expect("it is piped"));
+        Self { child, says }
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.says.read_line(&mut line).expect("it is text");
+        line.trim().to_owned()
+    }
+
+    /// SIGKILL.
+    fn kill(mut self) {
+        self.child.kill().expect("it is ours");
+        self.child.wait().expect("it is ours");
+    }
+}
+
+/// A client of the agent that is a process, joined with a backend.
+fn join(site: &Site, agent: &mut Agent) -> (TcpStream, TcpStream) {
+    let to = (front_address(Family::V4).ip(), 8_000).into();
+    let mut client = site.lab.client.connect(to).expect("the agent listens");
+    client.write_all(REQUEST).expect("sent");
+    let mut backend = site.accept_backend(Family::V4);
+    expect(&mut backend, REQUEST);
+    backend.write_all(ANSWER).expect("sent");
+    expect(&mut client, ANSWER);
+    assert_eq!(agent.line(), "carried");
+    (client, backend)
+}
+
+#[test]
+fn a_transfer_goes_on_when_the_agent_is_killed_and_the_next_agent_lists_it() {
+    let mut site = Site::new();
+    // The agent is another process.
+    site.close();
+    let mut agent = Agent::start(&site);
+    assert_eq!(agent.line(), "open 0");
+    let (mut client, mut backend) = join(&site, &mut agent);
+    std::thread::scope(|scope| {
+        let transfer = scope.spawn(|| transfer(&backend, &client, 4, 1 << 30));
+        std::thread::sleep(Duration::from_millis(200));
+        assert!(!transfer.is_finished(), "it is in the middle of it");
+        agent.kill();
+        transfer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    });
+    let mut agent = Agent::start(&site);
+    assert_eq!(agent.line(), "open 1");
+    client.write_all(b"still here").expect("sent");
+    expect(&mut backend, b"still here");
+    let (other_client, other_backend) = join(&site, &mut agent);
+    transfer(&other_client, &other_backend, 5, 1 << 20);
+    client.shutdown(Shutdown::Write).expect("finished");
+    expect_end(&mut backend);
+    backend.shutdown(Shutdown::Write).expect("finished");
+    expect_end(&mut client);
+    agent.kill();
+    site.open();
+    assert!(site.splicer().flows().iter().any(|flow| flow.carried.bytes_down > 1 << 30), "the accounts go on");
+}
+
+#[test]
+fn an_agent_that_is_killed_before_the_answer_leaves_nobody_waiting() {
+    let mut site = Site::new();
+    site.close();
+    let mut agent = Agent::start(&site);
+    assert_eq!(agent.line(), "open 0");
+    let to = (front_address(Family::V4).ip(), 8_000).into();
+    let mut client = site.lab.client.connect(to).expect("the agent listens");
+    client.write_all(REQUEST).expect("sent");
+    let mut backend = site.accept_backend(Family::V4);
+    expect(&mut backend, REQUEST);
+    agent.kill();
+    // Its sockets close as any process's do.
+    expect_end(&mut client);
+    expect_end(&mut backend);
+    backend.write_all(ANSWER).expect("sent");
+    site.open();
+    assert!(site.splicer().flows().is_empty() && site.count("activated") == 0);
+}
