@@ -4,13 +4,14 @@
 //! administration, first Snapshot, workers, steering; so that no connection is taken before there is an answer to it.
 
 mod descriptors;
+mod splice;
 mod state;
 
-use crate::admin::{self, ListenerView, SpliceStatus, SteeringStatus};
-use crate::config::{Config, SpliceMode, SteeringMode};
+use crate::admin::{self, ListenerView, SteeringStatus};
+use crate::config::{Config, SteeringMode};
 use crate::control;
 use crate::kernel::{Steering, Unavailable};
-use crate::proxy::{self, BindMode, Keys, Listener, Protocol, Proxy, Setup};
+use crate::proxy::{self, BindMode, Keys, Listener, Protocol, Proxy, Setup, Splicing};
 use crate::publish::Publisher;
 use crate::telemetry::{AccessLog, Counters};
 
@@ -37,24 +38,27 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     let _lock = lock(&config.run_dir)?;
     descriptors::raise(&config.limits);
     let (steering, steering_status) = open_steering(&config)?;
+    let (splicer, splice_status) = splice::open(&config)?;
     let listeners = bind(&config, steering.is_some())?;
     let views = listeners.iter().map(|l| listener_view(l, steering.is_some())).collect();
     let publisher = Arc::new(Publisher::default());
     let keys = Keys::new().context("cannot make the default certificate")?;
     let counters: Vec<Arc<Counters>> = (0..config.workers.get()).map(|_| Arc::default()).collect();
+    // What the kernel carried to its end is counted by the splicer's threads, beside the workers.
+    let of_splicing = Arc::<Counters>::default();
     let access_log = AccessLog::start(config.access_log);
     let state = Arc::new(State::new(
         &config,
         state::Parts {
             publisher: publisher.clone(),
             keys: keys.clone(),
-            counters: counters.clone(),
+            counters: counters.iter().chain([&of_splicing]).cloned().collect(),
             access_log: access_log.clone(),
             listeners: views,
             steering,
             steering_status,
-            flows: None,
-            splice_status: splice_status(&config),
+            splicer: splicer.clone(),
+            splice_status,
         },
     ));
     let server = admin::Server::start(config.admin, &control_socket(&config.run_dir), state.clone())?;
@@ -64,8 +68,12 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     let steered: Vec<_> = steered_sockets(&listeners)?;
     let (limits, tls) = (config.limits.clone(), config.tls.clone());
     let proxy_protocol_from = config.proxy_protocol_from.clone();
-    let setup =
-        Setup { limits, tls, proxy_protocol_from, publisher, keys, listeners, counters, access_log, splicing: None };
+    let splicing = splicer.map(|splicer| Splicing {
+        splice: Arc::new(splicer),
+        upgrades: config.splice.upgrades,
+        counters: of_splicing,
+    });
+    let setup = Setup { limits, tls, proxy_protocol_from, publisher, keys, listeners, counters, access_log, splicing };
     let proxy = Proxy::start(setup).context("cannot start the workers")?;
     state.steer(&steered)?;
     drop(steered);
@@ -116,15 +124,6 @@ fn open_steering(config: &Config) -> anyhow::Result<(Option<Steering>, SteeringS
             Ok((None, status(false, unavailable.to_string())))
         }
     }
-}
-
-fn splice_status(config: &Config) -> SpliceStatus {
-    let mode = config.splice.mode;
-    let reason = match mode {
-        SpliceMode::Off => "switched off by --splice=off: userspace carries all connections",
-        SpliceMode::Auto | SpliceMode::Required => "not connected yet: userspace carries all connections",
-    };
-    SpliceStatus { mode, active: false, reason: reason.to_owned(), kernel: serde_json::Value::Null }
 }
 
 fn bind(config: &Config, steered: bool) -> anyhow::Result<Vec<Listener>> {

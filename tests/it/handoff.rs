@@ -41,7 +41,10 @@ fn check_loss(family: Family, timestamps: &str) {
         transfer(&pair.backend, &pair.client, 2, BYTES);
     });
     let flow = &site.splicer().flows()[0];
-    assert!(flow.carried.bytes_up >= BYTES && flow.carried.bytes_down >= BYTES, "the kernel carried all of it: {flow:?}");
+    assert!(
+        flow.carried.bytes_up >= BYTES && flow.carried.bytes_down >= BYTES,
+        "the kernel carried all of it: {flow:?}"
+    );
     assert_eq!(site.splicer().splicing().late, 0);
 }
 

@@ -3,6 +3,7 @@
 //! Goes in: translated configuration, changes of readiness. Comes out: [`Inspect`]. Its locks belong to the control
 //! path; the request path reads the `Publisher` alone.
 
+use super::splice;
 use crate::admin::{
     FlowView, Flows, Inspect, ListenerView, Readiness, SpliceStatus, Spliced, Status, SteeringStatus, Which,
 };
@@ -30,8 +31,8 @@ pub struct Parts {
     pub listeners: Vec<ListenerView>,
     pub steering: Option<Steering>,
     pub steering_status: SteeringStatus,
-    /// Whoever looks after what the kernel carries; `None`: it carries nothing.
-    pub flows: Option<Box<dyn Flows>>,
+    /// Looks after what the kernel carries; `None`: it carries nothing.
+    pub splicer: Option<splice::Shared>,
     pub splice_status: SpliceStatus,
 }
 
@@ -57,7 +58,7 @@ struct Shared {
     access_log: AccessLog,
     listeners: Vec<ListenerView>,
     steering_status: SteeringStatus,
-    flows: Option<Box<dyn Flows>>,
+    splicer: Option<splice::Shared>,
     splice_status: SpliceStatus,
 }
 
@@ -71,12 +72,12 @@ struct Configuration {
 impl State {
     pub fn new(config: &Config, parts: Parts) -> Self {
         let Parts { publisher, keys, counters, access_log, listeners, steering, mut steering_status, .. } = parts;
-        let (flows, splice_status) = (parts.flows, parts.splice_status);
+        let (splicer, splice_status) = (parts.splicer, parts.splice_status);
         if let Some(steering) = &steering {
             steering_status.kernel = serde_json::to_value(steering.report()).unwrap_or_default();
         }
         Self {
-            parts: Shared { publisher, keys, counters, access_log, listeners, steering_status, flows, splice_status },
+            parts: Shared { publisher, keys, counters, access_log, listeners, steering_status, splicer, splice_status },
             workers: config.workers.get(),
             steering: Mutex::new(steering),
             configuration: Mutex::new(Configuration {
@@ -93,6 +94,9 @@ impl State {
     /// Publishes what was translated, and logs the faults that are new.
     pub fn take(&self, read: Translated) {
         self.parts.keys.prepare(&read.snapshot);
+        if let Some(splicer) = &self.parts.splicer {
+            splicer.follow(&read.snapshot);
+        }
         let routes = read.snapshot.routes.len();
         let version = self.parts.publisher.publish(read.snapshot);
         let faults = read.problems.iter().filter(|p| p.severity == Severity::Fault).count();
@@ -203,17 +207,17 @@ impl Inspect for State {
     }
 
     fn flows(&self) -> Vec<FlowView> {
-        self.parts.flows.as_ref().map(|flows| flows.flows()).unwrap_or_default()
+        self.parts.splicer.as_ref().map(|flows| flows.flows()).unwrap_or_default()
     }
 
     fn reset_flows(&self, which: &Which) -> Option<usize> {
-        let count = self.parts.flows.as_ref()?.reset(which);
+        let count = self.parts.splicer.as_ref()?.reset(which);
         tracing::info!(?which, count, "connections that the kernel carried were reset");
         Some(count)
     }
 
     fn spliced(&self) -> Option<Spliced> {
-        self.parts.flows.as_ref().map(|flows| flows.spliced())
+        self.parts.splicer.as_ref().map(|flows| flows.spliced())
     }
 
     fn log_lines_dropped(&self) -> u64 {

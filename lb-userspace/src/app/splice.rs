@@ -1,0 +1,135 @@
+//! The splicer for the rooms that must not know it: what the proxy and administration ask of it, in their words.
+//!
+//! Goes in: the configuration. Comes out: a [`Splicer`] that both share, and what became of it. Does not decide anything.
+
+use crate::admin::{FlowView, Flows, SpliceStatus, Spliced, Which};
+use crate::config::{Config, SpliceInterfaces, SpliceMode, Xdp};
+use crate::kernel::{self, CarrierSetup, Interfaces, Selector, Splicer, SplicerSetup, Unavailable};
+use crate::proxy::{Account, Pending, Splice};
+use anyhow::Context;
+use lb_core::Snapshot;
+use lb_core::handoff::{Answer, Apart, Decision};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::task;
+use std::time::Duration;
+
+/// The splicer, shared.
+#[derive(Debug, Clone)]
+pub struct Shared(Arc<Splicer>);
+
+/// Opens it as far as it is wanted and possible, and says once what became of it.
+pub fn open(config: &Config) -> anyhow::Result<(Option<Shared>, SpliceStatus)> {
+    let mode = config.splice.mode;
+    let status = |active, reason: String, kernel| SpliceStatus { mode, active, reason, kernel };
+    let nothing = serde_json::Value::Null;
+    if mode == SpliceMode::Off {
+        let reason = "switched off by --splice=off: userspace carries all connections".to_owned();
+        return Ok((None, status(false, reason, nothing)));
+    }
+    match Splicer::open(&setup(config)) {
+        Ok(splicer) => {
+            let pairs = splicer.flows().len();
+            tracing::info!(pairs, "the kernel carries connections that need no more routing");
+            let kernel = serde_json::to_value(splicer.report()).unwrap_or_default();
+            let reason = "the kernel carries connections that need no more routing".to_owned();
+            Ok((Some(Shared(Arc::new(splicer))), status(true, reason, kernel)))
+        }
+        Err(locked @ Unavailable::Locked { .. }) => Err(locked).context("cannot start beside another agent"),
+        Err(unavailable) if mode == SpliceMode::Required => {
+            Err(unavailable).context("--splice=required, and the kernel cannot carry connections")
+        }
+        Err(unavailable) => {
+            tracing::warn!("NOT SPLICING: {unavailable}. Userspace carries all connections.");
+            Ok((None, status(false, unavailable.to_string(), nothing)))
+        }
+    }
+}
+
+fn setup(config: &Config) -> SplicerSetup {
+    let splice = &config.splice;
+    let interfaces = match &splice.interfaces {
+        SpliceInterfaces::Auto { except } => Interfaces::Auto { except: except.clone() },
+        SpliceInterfaces::Named(names) => Interfaces::Named(names.clone()),
+    };
+    let carrier =
+        CarrierSetup { interfaces, xdp: splice.xdp == Xdp::Native, ..CarrierSetup::new(config.pin_dir.clone()) };
+    SplicerSetup {
+        ports: splice.ports.clone(),
+        idle: Duration::from_millis(splice.idle_ms_max),
+        drain: Duration::from_millis(splice.drain_ms_max),
+        ..SplicerSetup::new(carrier)
+    }
+}
+
+impl Shared {
+    /// Pairs to endpoints that are none of a Snapshot's are reset after a time.
+    pub fn follow(&self, snapshot: &Snapshot) {
+        let endpoints = snapshot.services.iter().flat_map(|service| &service.endpoints);
+        self.0.endpoints(endpoints.map(|endpoint| endpoint.address).collect());
+    }
+}
+
+impl Splice for Shared {
+    fn socket(&self, client: BorrowedFd<'_>, endpoint: SocketAddr) -> Result<TcpStream, Apart> {
+        self.0.socket(client, endpoint)
+    }
+
+    fn begin(
+        &self,
+        client: BorrowedFd<'_>,
+        backend: BorrowedFd<'_>,
+        request_bytes: u32,
+        answer: Answer,
+    ) -> Result<Box<dyn Pending>, Apart> {
+        let pending = self.0.begin(client, backend, request_bytes, answer)?;
+        Ok(Box::new(pending))
+    }
+}
+
+impl Pending for kernel::Pending {
+    fn poll_decision(&mut self, cx: &mut task::Context<'_>) -> task::Poll<Decision> {
+        Self::poll_decision(self, cx)
+    }
+
+    fn withdraw(&mut self) -> Decision {
+        Self::withdraw(self)
+    }
+
+    fn surrender(self: Box<Self>, client: OwnedFd, backend: OwnedFd, account: Box<dyn Account>) {
+        let service = account.service().to_owned();
+        Self::surrender(*self, client, backend, service, Box::new(move |carried| account.close(carried)));
+    }
+}
+
+impl Flows for Shared {
+    fn flows(&self) -> Vec<FlowView> {
+        let view = |flow: kernel::FlowView| {
+            let kernel::FlowView { id, client, local, source, backend, service, carried, age_ms, idle_ms, state } =
+                flow;
+            FlowView { id, client, local, source, backend, service, carried, age_ms, idle_ms, state }
+        };
+        self.0.flows().into_iter().map(view).collect()
+    }
+
+    fn reset(&self, which: &Which) -> usize {
+        self.0.reset(match which {
+            Which::All => Selector::All,
+            Which::Id(id) => Selector::Id(*id),
+            Which::Client(ip) => Selector::Client(*ip),
+            Which::Backend(address) => Selector::Backend(*address),
+        })
+    }
+
+    fn spliced(&self) -> Spliced {
+        let splicing = self.0.splicing();
+        Spliced {
+            pairs: splicing.pairs as u64,
+            bytes_up: splicing.carried.bytes_up,
+            bytes_down: splicing.carried.bytes_down,
+            late: splicing.late,
+            packets: self.0.counters(),
+        }
+    }
+}
