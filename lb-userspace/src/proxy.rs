@@ -27,6 +27,7 @@ mod hsts;
 mod identity;
 mod link;
 mod listener;
+mod parked;
 mod passthrough;
 mod plan;
 mod proxy_protocol;

@@ -87,6 +87,11 @@ impl Scrape {
         let help = "Client connections closed at once because the limit was reached.";
         out.counter("connections_refused", help, self.sum(|c| &c.connections_refused))?;
         out.gauge("connections_active", "Client connections that are open.", self.sum(|c| &c.connections_active))?;
+        out.gauge(
+            "connections_parked",
+            "Open client connections that are idle and hold no memory but a descriptor and its ends.",
+            self.sum(|c| &c.connections_parked),
+        )?;
         let help = "TLS handshakes that failed or took too long.";
         out.counter("tls_handshakes_failed", help, self.sum(|c| &c.handshakes_failed))?;
         let help = "HTTP/2 connections that were ended because of frames without content";

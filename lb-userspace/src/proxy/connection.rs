@@ -1,7 +1,7 @@
 //! A client's connection: request after request, in order, until one side has had enough.
 //!
 //! Goes in: an accepted connection. Comes out: nothing; [`exchange`] does the work of each request. While no request is in
-//! work the connection holds no buffer.
+//! work the connection holds no buffer, and when it has been idle for a while it is [parked](super::parked).
 
 use super::buffer::Input;
 use super::client::Client;
@@ -10,13 +10,15 @@ use super::exchange::{self, After};
 use super::facts::Facts;
 use super::h2::{self, meter::PREFACE};
 use super::head::{Bad, lexical};
+use super::parked::PARK_AFTER_MS;
 use super::worker::Worker;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
-use tokio::io::AsyncWrite;
+use tokio::io::{AsyncWrite, Interest};
+use tokio::net::TcpStream;
 
 /// Empty lines before a request that are skipped, bytes: some old clients send one after a body.
 const EMPTY_LINES_BYTES_MAX: usize = 16;
@@ -60,6 +62,8 @@ enum Next {
     },
     /// It speaks HTTP/2.
     Preface,
+    /// Nothing for so long that it is better parked; milliseconds that are left of its idle time.
+    Rest(u64),
     Nothing,
 }
 
@@ -76,34 +80,42 @@ impl Connection {
         Self { worker, client, deadline, input: Input::default(), facts, requests: 0, graced: false }
     }
 
-    /// Serves it to its end.
+    /// Serves it to its end, or until it rests: then it comes back with the milliseconds that are left of its idle time.
     #[allow(clippy::manual_async_fn, reason = "an async fn would hold its argument twice, also while it is idle")]
-    pub fn serve(mut self: Box<Self>) -> impl Future<Output = ()> {
+    pub fn serve(mut self: Box<Self>) -> impl Future<Output = Option<(Box<Self>, u64)>> {
         async move {
             if self.client.speaks_h2() {
-                return Box::pin(h2::connection::serve(*self)).await;
+                Box::pin(h2::connection::serve(*self)).await;
+                return None;
             }
             loop {
                 // Boxes, so that a connection without a request is a small task.
                 let after = match self.next_head().await {
                     Next::Head { bytes, started } => Box::pin(exchange::run(&mut self, bytes, started)).await,
                     Next::Refused { bad, started } => Box::pin(exchange::refuse(&mut self, bad, started)).await,
-                    Next::Preface => return Box::pin(h2::connection::serve(*self)).await,
+                    Next::Preface => {
+                        Box::pin(h2::connection::serve(*self)).await;
+                        return None;
+                    }
+                    Next::Rest(left_ms) => return Some((self, left_ms)),
                     Next::Nothing => After::Close,
                 };
                 match after {
                     After::KeepAlive => continue,
+                    After::Close if self.is_quiet() => {}
                     After::Close if self.input.is_empty() => Box::pin(self.close(0)).await,
                     After::Close | After::Linger => Box::pin(self.close(LINGER_BYTES_MAX)).await,
                     After::Reset => self.client.reset(),
                     After::Carried(handover) => {
                         self.worker.buffers.take_back(&mut self.input);
-                        return handover.complete(self.client);
+                        handover.complete(self.client);
+                        return None;
                     }
                 }
                 break;
             }
             self.worker.buffers.take_back(&mut self.input);
+            None
         }
     }
 
@@ -112,10 +124,19 @@ impl Connection {
         !self.worker.draining.get() && self.requests < self.worker.limits.requests_per_connection_max
     }
 
+    /// Whether nothing of the client is left to read, as far as is known: then closing says all that there is to say, and
+    /// no reset comes of it.
+    fn is_quiet(&self) -> bool {
+        let readable = |tcp: &TcpStream| tcp.try_io(Interest::READABLE, || Ok(())).is_ok();
+        self.input.is_empty() && matches!(&self.client, Client::Plain(tcp) if !readable(tcp))
+    }
+
     async fn next_head(&mut self) -> Next {
         let head_bytes_max = self.worker.limits.head_bytes_max;
         let (mut scanned, mut skipped, mut begun) = (0, 0, None);
-        self.deadline.set(self.worker.limits.idle_ms_max);
+        let left_ms = self.worker.limits.idle_ms_max.saturating_sub(PARK_AFTER_MS);
+        let rests = left_ms > 0 && matches!(self.client, Client::Plain(_)) && self.worker.lot.is_there();
+        self.deadline.set(if rests { PARK_AFTER_MS } else { self.worker.limits.idle_ms_max });
         loop {
             let empty = if scanned == 0 { lexical::leading_empty_lines(self.input.filled()) } else { 0 };
             self.input.consume(empty);
@@ -152,6 +173,7 @@ impl Connection {
             match (poll_fn(|cx| self.poll_more(cx, begun.is_some())).await, begun) {
                 (More::Bytes, _) => {}
                 (More::Late, Some(started)) => return Next::Refused { bad: Bad::Slow, started },
+                (More::Late, None) if rests && !self.worker.draining.get() => return Next::Rest(left_ms),
                 (More::Late, None) | (More::Gone, _) => return Next::Nothing,
             }
         }

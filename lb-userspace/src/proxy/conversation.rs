@@ -126,7 +126,7 @@ pub async fn converse(
         }
     };
     seat.answered(record.status);
-    if let Err(failure) = poll_fn(|cx| relay.poll_body(cx)).await {
+    if let Err(failure) = pass_body(&mut relay, &worker, !keep_alive).await {
         seat.failed(&failure);
         record.error = Some(failure.word());
         return Conversation::Over(After::Reset, false);
@@ -140,6 +140,21 @@ pub async fn converse(
         (false, _) => After::Linger,
     };
     Conversation::Over(after, reusable)
+}
+
+/// Passes the response body on, after a look at what more of it is here already. `last`: the connection is closed behind it.
+async fn pass_body(relay: &mut Relay<'_>, worker: &Worker, last: bool) -> Result<(), Failure> {
+    if last {
+        relay.scratch.down.close_behind();
+    }
+    let mut begun = false;
+    poll_fn(|cx| {
+        if !std::mem::replace(&mut begun, true) {
+            relay.read_on(cx, &worker.buffers);
+        }
+        relay.poll_body(cx)
+    })
+    .await
 }
 
 /// Waits until it is decided who carries the connection, where that is open; the head or failure that decided it is not lost.

@@ -6,7 +6,7 @@
 use super::flow::{Sink, Source};
 use super::h2::client::ClientStream;
 use http::HeaderMap;
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -92,6 +92,18 @@ impl AsyncWrite for Endpoint {
             Self::Tcp(tcp) => Pin::new(tcp).poll_write(cx, bytes),
             Self::Tls(tls) => Pin::new(tls.as_mut()).poll_write(cx, bytes),
             Self::Stream(stream) => Pin::new(&mut stream.body).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(tcp) => Pin::new(tcp).poll_write_vectored(cx, pieces),
+            Self::Tls(tls) => Pin::new(tls.as_mut()).poll_write_vectored(cx, pieces),
+            Self::Stream(stream) => Pin::new(&mut stream.body).poll_write_vectored(cx, pieces),
         }
     }
 

@@ -116,6 +116,7 @@ async fn pass(conn: &mut Connection, scratch: &mut Scratch, forward: Forward, re
     let framing = if chunked { Framing::Chunked } else { Framing::Raw };
     scratch.up.begin(arrival(conn, forward.length), framing);
     scratch.up.limit(forward.policy().body_bytes_max);
+    conn.worker.buffers.enlarge(&mut conn.input, scratch.up.left());
     if forward.expects_continue && conn.input.is_empty() {
         match conn.client.stream() {
             // A client that is gone is noticed with the next byte.

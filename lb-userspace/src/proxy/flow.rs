@@ -7,7 +7,7 @@ use super::body::{BadBody, Decoder, Length, Next, write_chunk, write_last_chunk}
 use super::buffer::{INPUT_BYTES, Input, Output};
 use super::trailers;
 use http::HeaderMap;
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -26,6 +26,11 @@ pub trait Source: AsyncRead + Unpin {
 
 /// Where a body goes.
 pub trait Sink: AsyncWrite + Unpin {
+    /// Writes the last bytes before the connection is closed: they may wait for the close, to leave in one packet with it.
+    fn poll_write_last(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(self).poll_write(cx, bytes)
+    }
+
     /// Ends the message, where that is not said in the bytes (HTTP/2).
     fn poll_end(&mut self, _cx: &mut Context<'_>, _trailers: &mut Option<HeaderMap>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
@@ -83,6 +88,8 @@ pub struct Flow {
     trailers: Option<HeaderMap>,
     unflushed: bool,
     streamed: bool,
+    /// The connection is closed behind it.
+    last: bool,
     waiting: Waiting,
     moves: u64,
     taken: u64,
@@ -101,6 +108,7 @@ impl Default for Flow {
             trailers: None,
             unflushed: false,
             streamed: false,
+            last: false,
             waiting: Waiting::Write,
             moves: 0,
             taken: 0,
@@ -120,6 +128,11 @@ impl Flow {
     /// States the body that follows what is in `out`.
     pub fn begin(&mut self, length: Length, framing: Framing) {
         (self.decoder, self.framing, self.ended) = (Decoder::new(length), framing, false);
+    }
+
+    /// The connection that it is written to is closed behind it.
+    pub fn close_behind(&mut self) {
+        self.last = true;
     }
 
     /// Bounds the content, bytes.
@@ -146,6 +159,14 @@ impl Flow {
     /// Whether not one byte was sent.
     pub fn is_untouched(&self) -> bool {
         !self.streamed && self.out.sent() == 0
+    }
+
+    /// Content that was stated and is still to come; nothing where no length was stated.
+    pub fn left(&self) -> u64 {
+        match self.decoder {
+            Decoder::Sized(left) => left,
+            Decoder::Chunked(_) | Decoder::UntilClose => 0,
+        }
     }
 
     /// The body was read to its end.
@@ -189,14 +210,14 @@ impl Flow {
     ) -> Poll<Result<(), Stop>> {
         loop {
             let direct = self.fill(input).map_err(Stop::Malformed)?;
-            if !self.out.is_sent() {
+            if direct > 0 {
+                ready!(self.poll_direct(cx, input, direct, to))?;
+            } else if !self.out.is_sent() {
                 ready!(self.poll_write(cx, to))?;
             } else if self.ended {
                 self.waiting = Waiting::Write;
                 ready!(to.poll_end(cx, &mut self.trailers)).map_err(|_| Stop::Unwritable)?;
                 return self.poll_flush(cx, to);
-            } else if direct > 0 {
-                ready!(self.poll_direct(cx, input, direct, to))?;
             } else if self.unflushed {
                 ready!(self.poll_flush(cx, to))?;
             } else {
@@ -208,7 +229,7 @@ impl Flow {
     fn poll_write<W: Sink>(&mut self, cx: &mut Context<'_>, to: &mut W) -> Poll<Result<(), Stop>> {
         self.waiting = Waiting::Write;
         while !self.out.is_sent() {
-            let count = ready!(self.out.poll_send(cx, to)).map_err(|_| Stop::Unwritable)?;
+            let count = ready!(self.out.poll_send(cx, to, self.last && self.ended)).map_err(|_| Stop::Unwritable)?;
             self.wrote(count);
         }
         Poll::Ready(Ok(()))
@@ -223,7 +244,8 @@ impl Flow {
         Poll::Ready(Ok(()))
     }
 
-    /// Takes what it can from the input into `out`; answers how much is to be written straight from the input.
+    /// Takes what it can from the input into `out`; answers how much is to be written straight from the input, behind
+    /// what waits in `out`.
     fn fill(&mut self, input: &mut Input) -> Result<usize, BadBody> {
         while !self.ended {
             let (skip, next) = self.decoder.step(input.filled())?;
@@ -236,9 +258,8 @@ impl Flow {
                 }
                 Next::Data(count) if count as u64 > self.allowance => return Err(BadBody::TooLarge),
                 Next::Data(count) if self.framing == Framing::Raw => {
-                    let pending = !self.out.is_sent();
-                    if !pending || count > JOINED_BYTES_MAX {
-                        return Ok(if pending { 0 } else { count });
+                    if self.out.is_sent() || count > JOINED_BYTES_MAX {
+                        return Ok(count);
                     }
                     self.copy(input, count, |out, data| out.extend_from_slice(data));
                 }
@@ -284,13 +305,20 @@ impl Flow {
         to: &mut W,
     ) -> Poll<Result<(), Stop>> {
         self.waiting = Waiting::Write;
-        let data = input.filled().get(..count).unwrap_or_default();
-        let count = ready!(Pin::new(to).poll_write(cx, data)).map_err(|_| Stop::Unwritable)?;
+        let (ahead, data) = (self.out.rest(), input.filled().get(..count).unwrap_or_default());
+        let written = if ahead.is_empty() {
+            Pin::new(to).poll_write(cx, data)
+        } else {
+            Pin::new(to).poll_write_vectored(cx, &[IoSlice::new(ahead), IoSlice::new(data)])
+        };
+        let count = ready!(written).map_err(|_| Stop::Unwritable)?;
         if count == 0 {
             return Poll::Ready(Err(Stop::Unwritable));
         }
-        self.streamed = true;
-        self.took(input, count);
+        let of_data = count.saturating_sub(ahead.len());
+        self.out.advance(count - of_data);
+        self.streamed |= of_data > 0;
+        self.took(input, of_data);
         self.wrote(count);
         Poll::Ready(Ok(()))
     }
@@ -337,7 +365,7 @@ impl Flow {
 /// What the connection says.
 pub fn poll_send_all<W: Sink>(cx: &mut Context<'_>, out: &mut Output, to: &mut W) -> Poll<io::Result<()>> {
     while !out.is_sent() {
-        ready!(out.poll_send(cx, to))?;
+        ready!(out.poll_send(cx, to, false))?;
     }
     ready!(to.poll_end(cx, &mut None))?;
     Pin::new(to).poll_flush(cx)

@@ -5,7 +5,7 @@
 //! as gone, as nginx does.
 
 use super::body::BadBody;
-use super::buffer::Input;
+use super::buffer::{Input, Store};
 use super::client::Client;
 use super::clock::Deadline;
 use super::endpoint::Endpoint;
@@ -191,6 +191,16 @@ impl<'a> Relay<'a> {
                 Poll::Ready(Ok(_)) => self.reads += 1,
                 Poll::Pending => return Poll::Pending,
             }
+        }
+    }
+
+    /// Reads what more of a long body is here already, so that it leaves in one write with the head.
+    pub fn read_on(&mut self, cx: &mut Context<'_>, store: &Store) {
+        let full = self.scratch.reply.is_filled_up();
+        store.enlarge(&mut self.scratch.reply, self.scratch.down.left());
+        // The end and errors show again when the body is relayed.
+        if full && !self.scratch.reply.is_filled_up() && self.scratch.reply.poll_fill(cx, self.upstream).is_ready() {
+            self.reads += 1;
         }
     }
 

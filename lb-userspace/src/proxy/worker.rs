@@ -9,6 +9,7 @@ use super::connection::Connection;
 use super::h2::client::Shared;
 use super::handshake::{self, Prepared};
 use super::listener::Protocol;
+use super::parked::Lot;
 use super::passthrough::{self, Passing};
 use super::splice::account::Ledger;
 use super::tls::Terminator;
@@ -105,6 +106,8 @@ pub struct Worker {
     pub hsts: Option<Hsts>,
     /// Peers whose connections begin with a PROXY protocol header.
     pub in_front: Arc<[IpNet]>,
+    /// Connections that have been idle for a while.
+    pub lot: Lot,
     /// How connections are handed to the kernel; `None`: it carries none.
     pub splicing: Option<Arc<Ledger>>,
     /// No request may follow the one at work.
@@ -156,6 +159,7 @@ pub async fn run(
     for (served, protocol, socket) in listeners {
         tokio::task::spawn_local(worker.clone().accept(served, protocol, socket, phase.clone()));
     }
+    tokio::task::spawn_local(Lot::watch(worker.clone()));
     let ticking = worker.clone();
     let mut ticks = 0_u64;
     tokio::task::spawn_local(async move {
@@ -172,6 +176,7 @@ impl Worker {
             pool: Pool::new(clock.clone(), parts.counters.clone(), &parts.limits),
             shared: Shared::new(clock.clone()),
             ways: Ways::default(),
+            lot: Lot::new(clock.clone(), parts.counters.clone()),
             limits: parts.limits,
             counters: parts.counters,
             log: parts.log,
@@ -228,6 +233,7 @@ impl Worker {
 
     fn each_tick(&self, ticks: &mut u64) {
         *ticks += 1;
+        self.lot.expire();
         if !ticks.is_multiple_of(SWEEP_TICKS) {
             return;
         }
@@ -287,15 +293,20 @@ impl Worker {
         let begun = Box::pin(self.clone().begin(tcp, peer, (served, protocol)));
         tokio::task::spawn_local(async move {
             match begun.await {
-                Some(Begun::Requests(connection)) => connection.serve().await,
+                Some(Begun::Requests(connection)) => serve(connection, open).await,
                 // In a box: connections that are passed through are few, and the task is for the others.
                 Some(Begun::Passing(worker, deadline, passing)) => {
                     Box::pin(passthrough::serve(worker, deadline, *passing)).await;
+                    drop(open);
                 }
                 None => {}
             }
-            drop(open);
         });
+    }
+
+    /// Serves a connection that was parked.
+    pub fn serve(self: &Rc<Self>, connection: Box<Connection>, open: Open) {
+        tokio::task::spawn_local(serve(connection, open));
     }
 
     async fn begin(self: Rc<Self>, tcp: TcpStream, peer: SocketAddr, served: (SocketAddr, Protocol)) -> Option<Begun> {
@@ -308,10 +319,11 @@ impl Worker {
         })
     }
 
-    async fn drained(&self, mut phase: watch::Receiver<Phase>) -> usize {
+    async fn drained(self: &Rc<Self>, mut phase: watch::Receiver<Phase>) -> usize {
         // The sender lives as long as the Proxy; without it there is nobody to serve for.
         let _ = phase.wait_for(|phase| *phase != Phase::Serving).await;
         self.draining.set(true);
+        self.lot.empty(self);
         self.clock.wake_all();
         let until = match phase.wait_for(|phase| matches!(phase, Phase::Draining(_))).await.map(|phase| *phase) {
             Ok(Phase::Draining(until)) => until,
@@ -330,8 +342,17 @@ enum Begun {
     Passing(Rc<Worker>, Deadline, Box<Passing>),
 }
 
+/// Serves a connection to its end, or parks it.
+async fn serve(connection: Box<Connection>, open: Open) {
+    if let Some((connection, left_ms)) = connection.serve().await {
+        let worker = connection.worker.clone();
+        worker.lot.park(*connection, open, left_ms);
+    }
+}
+
 /// Counts a connection as long as it lives.
-struct Open {
+#[derive(Debug)]
+pub struct Open {
     worker: Rc<Worker>,
 }
 

@@ -37,6 +37,7 @@ pub const DURATION_BOUNDS_US: [u64; 12] =
 pub struct Counters {
     pub connections_accepted: Counter,
     pub connections_active: Counter,
+    pub connections_parked: Counter,
     pub connections_refused: Counter,
     pub handshakes_failed: Counter,
     pub proxy_protocol_refused: Counter,

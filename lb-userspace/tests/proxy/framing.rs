@@ -291,3 +291,28 @@ fn a_client_may_send_the_next_request_before_it_has_the_response() {
     client.send(b": a\r\n\r\n");
     assert_eq!(client.response().text(), "/2");
 }
+
+/// More of them than there are large buffers for, all at once, none of which is read at first; half is closed behind.
+#[test]
+fn many_long_bodies_to_clients_that_wait_arrive_whole() {
+    let body = noise(3_000_000);
+    let sent = body.clone();
+    let backend = Backend::http(move |_| ok(&sent));
+    let rig = Rig::start(&[backend.address]);
+    let mut clients: Vec<_> = (0..40).map(|_| rig.connect()).collect();
+    for (at, client) in clients.iter_mut().enumerate() {
+        let close = if at % 2 == 0 { "Connection: close\r\n" } else { "" };
+        client.send(format!("GET / HTTP/1.1\r\nHost: a\r\n{close}\r\n").as_bytes());
+    }
+    crate::rig::eventually("the requests", || rig.counters.requests_active.get() == 40);
+    // A short answer finds its way meanwhile.
+    assert_eq!(rig.ask(b"GET / HTTP/1.1\r\n\r\n").status, 400);
+    for (at, client) in clients.iter_mut().enumerate() {
+        assert!(client.response().body == body);
+        if at % 2 == 0 {
+            assert!(client.is_closed());
+        } else {
+            assert_eq!(client.get("/again").status, 200);
+        }
+    }
+}

@@ -14,6 +14,7 @@ mod hsts;
 mod limits;
 mod malformed;
 mod misdirected;
+mod parked;
 mod passthrough;
 mod proxy_protocol;
 mod rig;
