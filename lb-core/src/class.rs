@@ -309,6 +309,7 @@ mod tests {
 
     #[test]
     fn the_first_obstacle_is_named() {
+        type TakeAway = fn(&mut Facts);
         let mut facts = Facts {
             tls: true,
             backends: 3,
@@ -324,7 +325,7 @@ mod tests {
             opted_in: false,
             others_opted_in: false,
         };
-        let clear: [(fn(&mut Facts), Reason); 13] = [
+        let clear: [(TakeAway, Reason); 13] = [
             (|f| f.tls = false, Reason::TlsTerminatedHere),
             (|f| f.backends = 1, Reason::SeveralBackends),
             (|f| f.default_of_others = false, Reason::DefaultOfOthers),

@@ -131,6 +131,29 @@ fn equal_settings_are_one_value() {
     assert!(!Arc::ptr_eq(&routes[0].policy, &routes[7].policy));
 }
 
+/// As many rules as fit into one object, and another Ingress that names the same hosts: what is done for each is bounded.
+#[test]
+fn fifteen_thousand_hosts_whose_tls_passes_through() {
+    let rules: String = (0..15_000).fold(String::new(), |rules, i| {
+        rules
+            + &format!(
+                "  - {{host: h{i}.com, http: {{paths: [{{path: /, pathType: Prefix, backend: {{service: {{name: a, port: {{number: 80}}}}}}}}]}}}}\n"
+            )
+    });
+    let document = |name: &str, annotations: &str| {
+        format!(
+            "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {{name: {name}, annotations: {{{annotations}}}}}\nspec:\n  rules:\n{rules}"
+        )
+    };
+    let passes = "nginx.ingress.kubernetes.io/ssl-passthrough: \"true\", sluice.dev/steering: connection";
+    let documents = [service("a"), slice("a", "10.0.0.1"), document("a", passes), document("b", "")];
+    let (snapshot, problems) = translate(&store(&documents), &config::Objects::default(), NOW_S);
+    assert_eq!(snapshot.passthrough.entries().len(), 15_000);
+    let told = |reason| problems.iter().filter(|p| p.reason == reason).count();
+    assert_eq!((told(reason::PASSED_BY), told(reason::STEERING_REFUSED)), (report::PROBLEMS_PER_OBJECT_MAX, 0));
+    assert!(snapshot.routes.iter().all(|(_, route)| route.class.is_spliced()));
+}
+
 #[test]
 fn a_megabyte_of_annotation() {
     let mut document = ingress("a", "a.com", &[("/".to_owned(), "Prefix", "a")]);
@@ -149,9 +172,10 @@ fn shown(snapshot: &Snapshot, problems: &[Problem]) -> String {
     let routes: Vec<String> = snapshot
         .routes
         .iter()
-        .map(|(_, r)| format!("{} {} {:?} {:?} {}", r.host, r.path, r.target, r.filters, r.origin))
+        .map(|(_, r)| format!("{} {} {:?} {:?} {} {:?}", r.host, r.path, r.target, r.filters, r.origin, r.class))
         .collect();
-    format!("{routes:#?}\n{:#?}\n{problems:#?}", snapshot.services)
+    let passed = snapshot.passthrough.entries();
+    format!("{routes:#?}\n{:#?}\n{passed:#?}\n{problems:#?}", snapshot.services)
 }
 
 fn some_text() -> impl Strategy<Value = String> {
@@ -160,6 +184,8 @@ fn some_text() -> impl Strategy<Value = String> {
         Just("b".to_owned()),
         Just("*.a.com".to_owned()),
         Just("a.com".to_owned()),
+        Just("/".to_owned()),
+        Just("connection".to_owned()),
         Just("/(".to_owned()),
         Just("/a(.*)".to_owned()),
         Just("true".to_owned()),
@@ -176,6 +202,8 @@ fn some_documents() -> impl Strategy<Value = Vec<String>> {
         Just("nginx.ingress.kubernetes.io/use-regex"),
         Just("nginx.ingress.kubernetes.io/auth-url"),
         Just("nginx.ingress.kubernetes.io/canary"),
+        Just("nginx.ingress.kubernetes.io/ssl-passthrough"),
+        Just("sluice.dev/steering"),
         Just("kubernetes.io/ingress.class"),
         Just("sluice.dev/x"),
     ];
