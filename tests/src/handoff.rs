@@ -302,25 +302,35 @@ pub struct Took {
     pub surrender: Duration,
 }
 
-/// The agent's part of a hand-off, from the request on. The pair's end is told to nobody.
+/// The agent's part of a hand-off, from the request on, which has no body. The pair's end is told to nobody.
 ///
 /// # Errors
 /// [`Apart`]; then both connections are closed.
 pub fn hand_off(splicer: &Splicer, mut front: TcpStream, endpoint: SocketAddr) -> Result<Took, Apart> {
     bound_waiting(&[&front]);
-    expect(&mut front, REQUEST);
+    let request = read_head(&mut front);
     let mut back = dial(splicer, &front, endpoint)?.expect("the backend listens");
     bound_waiting(&[&back]);
     let start = Instant::now();
-    let mut pending = splicer.begin(front.as_fd(), back.as_fd(), REQUEST.len() as u32, Answer::Any)?;
+    let mut pending = splicer.begin(front.as_fd(), back.as_fd(), request.len() as u32, Answer::Any)?;
     let begin = start.elapsed();
-    back.write_all(REQUEST).expect("sent");
+    back.write_all(&request).expect("sent");
     if decide(&mut pending) == Decision::Ours {
         return Err(Apart::Dirty);
     }
     let start = Instant::now();
     pending.surrender(front.into(), back.into(), "shop/cart:80".to_owned(), Box::new(drop));
     Ok(Took { begin, surrender: start.elapsed() })
+}
+
+fn read_head(front: &mut TcpStream) -> Vec<u8> {
+    let (mut head, mut block) = (Vec::new(), [0; 4096]);
+    while !head.ends_with(b"\r\n\r\n") {
+        let length = front.read(&mut block).expect("a request comes");
+        assert!(length > 0, "the client has gone");
+        head.extend_from_slice(&block[..length]);
+    }
+    head
 }
 
 /// Waits for the decision as a task does: by being woken.
