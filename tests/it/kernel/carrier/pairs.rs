@@ -1,11 +1,15 @@
 //! Keys and records: written, read, exchanged and taken out.
 
 use super::{open, setup};
-use crate::kernel::lab::Lab;
+use crate::kernel::lab::{Lab, connect};
 use lb_common::maps::CONNS_MAX;
-use lb_common::splice::{ACTIVE, CLOSING, Conn, DIRTY, Direction, FREE, FlowKey, SWITCH_ANSWER, WAITING};
+use lb_common::splice::{
+    ACTIVE, CLOSING, Conn, DIRTY, Direction, EVENT_REFUSED, FREE, FlowKey, SWITCH_ANSWER, WAITING,
+};
 use lb_userspace::kernel::Pair;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
+use std::net::{Ipv4Addr, TcpListener};
+use std::time::Duration;
 
 /// A key of its own for each number; of no connection that there is.
 pub fn key(number: u32) -> FlowKey {
@@ -72,6 +76,30 @@ fn a_pair_that_cannot_be_inserted_leaves_nothing() {
     assert_eq!(carrier.read(CONNS_MAX), Conn::ZERO);
     assert_eq!(carrier.exchange_state(CONNS_MAX, FREE, ACTIVE), Err(FREE));
     assert_eq!(carrier.pairs().expect("read").len(), 1);
+}
+
+#[test]
+fn what_the_programs_say_is_heard() {
+    let lab = Lab::new();
+    let carrier = open(&lab, &setup(&lab));
+    let listener = lab.server.run(|| TcpListener::bind("10.77.0.2:80")).expect("we bind no port 80");
+    let mut client = connect(&lab.client, "10.77.0.2:80").expect("connected");
+    let _server = listener.accept().expect("a connection waits");
+    let port = client.local_addr().expect("a stream has an address").port();
+    let v4 = |last| Ipv4Addr::new(10, 77, 0, last).to_ipv6_mapped().octets();
+    let up = FlowKey::new(v4(1), port, v4(2), 80);
+    let (say, said) = std::sync::mpsc::channel();
+    let follower =
+        lab.server.run(|| carrier.follow(move |event| say.send(event).expect("we listen"))).expect("followed");
+    assert!(carrier.follow(drop).is_err(), "there is one follower");
+    carrier.insert(5, &up, &key(1), &conn(WAITING)).expect("inserted");
+    // A client that sends before its answer has come makes the pair userspace's.
+    client.write_all(b"more").expect("sent");
+    let event = said.recv_timeout(Duration::from_secs(10)).expect("an event comes");
+    assert_eq!((event.kind, event.conn, event.generation), (EVENT_REFUSED, 5, conn(WAITING).generation));
+    assert_eq!(carrier.read(5).state, DIRTY);
+    drop(follower);
+    drop(carrier.follow(drop).expect("it can be followed again"));
 }
 
 #[test]
