@@ -4,7 +4,7 @@
 use lb_tests::agent::binary;
 use lb_tests::client::Connection;
 use lb_tests::handoff::{
-    ANSWER, Family, REQUEST, Site, endpoint, expect, expect_end, expect_reset, front_address, hand_off, transfer,
+    ANSWER, Family, REQUEST, Site, endpoint, expect, expect_end, front_address, hand_off, transfer,
 };
 use lb_tests::netns::Namespace;
 use lb_userspace::kernel::Selector;
