@@ -2,15 +2,15 @@
 //! needs `iptables`, and more memory and speed than an emulated machine has.
 
 use lb_tests::agent::binary;
+use lb_tests::client::Connection;
 use lb_tests::handoff::{
-    ANSWER, Family, REQUEST, Site, endpoint, expect, expect_end, expect_reset, front_address, hand_off, transfer,
+    ANSWER, Family, REQUEST, Site, endpoint, expect, expect_end, front_address, hand_off, transfer,
 };
 use lb_tests::netns::Namespace;
 use lb_userspace::kernel::Selector;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::io::{BufRead, BufReader, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
-use std::process::{Child, ChildStdout, Stdio};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 /// Bytes each way while packets are lost.
@@ -65,18 +65,13 @@ fn every_byte_arrives_over_ipv6_where_packets_are_lost() {
 
 #[test]
 fn ten_thousand_pairs_are_carried_at_once() {
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("limits are told");
-    // Two descriptors a pair, for we are client and backend.
-    setrlimit(Resource::RLIMIT_NOFILE, (hard.min(1 << 20)).max(3 * PAIRS as u64), hard.max(3 * PAIRS as u64))
-        .expect("root raises limits");
     let site = Site::with(|setup| setup.ports = 15_000..=29_999);
-    let address = front_address(Family::V4);
-    let address = (address.ip(), 8_000);
+    let (address, to) = (SocketAddr::new(front_address(Family::V4).ip(), 8_000), lb_tests::lab::pod(11, 8080));
     let fronts = site.lab.balancer.run(|| TcpListener::bind(address)).expect("free");
-    let to = lb_tests::lab::pod(11, 8080);
-    let backends = site.lab.pods.run(|| TcpListener::bind(to)).expect("free");
-    let (mut clients, mut servers) = (Vec::new(), Vec::new());
-    let mut took = Vec::new();
+    // A process of its own: one may not have as many descriptors as clients and backends together.
+    let mut backend = Process::start(site.lab.pods.command(binary("sluice-echo")).arg(to.to_string()));
+    assert_eq!(backend.line(), format!("listening on {to}"));
+    let (mut clients, mut took) = (Vec::new(), Vec::new());
     std::thread::scope(|scope| {
         let agent = scope.spawn(|| {
             site.lab.balancer.enter();
@@ -86,56 +81,45 @@ fn ten_thousand_pairs_are_carried_at_once() {
             };
             (0..PAIRS).map(one).collect::<Vec<_>>()
         });
-        scope.spawn(|| {
-            site.lab.client.enter();
-            for _ in 0..PAIRS {
-                let mut client = TcpStream::connect(address).expect("the agent listens");
-                client.write_all(REQUEST).expect("sent");
-                let (mut server, _) = backends.accept().expect("the agent waits");
-                expect(&mut server, REQUEST);
-                server.write_all(ANSWER).expect("sent");
-                expect(&mut client, ANSWER);
-                clients.push(client);
-                servers.push(server);
-            }
-        });
+        for _ in 0..PAIRS {
+            let mut client = Connection::plain(&site.lab.client, address).expect("the agent listens");
+            assert_eq!(client.get("shop.test", "/").expect("answered").status, 200);
+            clients.push(client);
+        }
         took = agent.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     });
-    let median = |of: fn(&lb_tests::handoff::Took) -> Duration| {
-        let mut times: Vec<_> = took.iter().map(of).collect();
-        times.sort_unstable();
-        (times[times.len() / 2], times[times.len() * 99 / 100])
-    };
-    println!("begin: median and 99th of a hundred {:?}", median(|took| took.begin));
-    println!("surrender: {:?}", median(|took| took.surrender));
+    say("begin", took.iter().map(|took| took.begin));
+    say("surrender", took.iter().map(|took| took.surrender));
     assert_eq!(site.splicer().flows().len(), PAIRS);
-    for (turn, (client, server)) in clients.iter_mut().zip(&mut servers).enumerate() {
-        let word = turn.to_string();
-        client.write_all(word.as_bytes()).expect("sent");
-        expect(server, word.as_bytes());
-        server.write_all(word.as_bytes()).expect("sent");
-        expect(client, word.as_bytes());
+    let before = (site.count("up"), site.count("activated"));
+    for client in &mut clients {
+        assert_eq!(client.get("shop.test", "/").expect("answered").status, 200);
     }
-    assert!(site.count("up") >= PAIRS as u64 && site.count("activated") == PAIRS as u64);
+    assert!(site.count("up") - before.0 >= PAIRS as u64 && before.1 == PAIRS as u64, "{before:?}");
     assert_eq!(site.splicer().splicing().late, 0);
     assert_eq!(site.inside(|splicer| splicer.reset(Selector::All)), PAIRS);
-    for stream in clients.iter_mut().chain(&mut servers) {
-        expect_reset(stream);
+    for client in &mut clients {
+        assert!(client.get("shop.test", "/").is_err(), "it was reset");
     }
+    backend.kill();
 }
 
-/// An agent as a process.
-struct Agent {
+/// Tells people how long something took: the median, and what one in a hundred exceeds.
+fn say(what: &str, times: impl Iterator<Item = Duration>) {
+    let mut times: Vec<_> = times.collect();
+    times.sort_unstable();
+    println!("{what}: median {:?}, 99 of 100 within {:?}", times[times.len() / 2], times[times.len() * 99 / 100]);
+}
+
+/// A process that says on its standard output what happens.
+struct Process {
     child: Child,
     says: BufReader<ChildStdout>,
 }
 
-impl Agent {
-    fn start(site: &Site) -> Self {
-        let mut command = site.lab.balancer.command(binary("sluice-splicer"));
-        let address = format!("{}:8000", front_address(Family::V4).ip());
-        command.args([&address, &endpoint(Family::V4).to_string()]).arg(&site.pin_dir).stdout(Stdio::piped());
-        let mut child = command.spawn().expect("the binary is built");
+impl Process {
+    fn start(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("the binary is built");
         let says = BufReader::new(child.stdout.take().expect("it is piped"));
         Self { child, says }
     }
@@ -153,8 +137,15 @@ impl Agent {
     }
 }
 
+/// An agent as a process.
+fn start_agent(site: &Site) -> Process {
+    let address = format!("{}:8000", front_address(Family::V4).ip());
+    let mut command = site.lab.balancer.command(binary("sluice-splicer"));
+    Process::start(command.args([&address, &endpoint(Family::V4).to_string()]).arg(&site.pin_dir))
+}
+
 /// A client of the agent that is a process, joined with a backend.
-fn join(site: &Site, agent: &mut Agent) -> (TcpStream, TcpStream) {
+fn join(site: &Site, agent: &mut Process) -> (TcpStream, TcpStream) {
     let to = (front_address(Family::V4).ip(), 8_000).into();
     let mut client = site.lab.client.connect(to).expect("the agent listens");
     client.write_all(REQUEST).expect("sent");
@@ -171,7 +162,7 @@ fn a_transfer_goes_on_when_the_agent_is_killed_and_the_next_agent_lists_it() {
     let mut site = Site::new();
     // The agent is another process.
     site.close();
-    let mut agent = Agent::start(&site);
+    let mut agent = start_agent(&site);
     assert_eq!(agent.line(), "open 0");
     let (mut client, mut backend) = join(&site, &mut agent);
     std::thread::scope(|scope| {
@@ -181,7 +172,7 @@ fn a_transfer_goes_on_when_the_agent_is_killed_and_the_next_agent_lists_it() {
         agent.kill();
         transfer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     });
-    let mut agent = Agent::start(&site);
+    let mut agent = start_agent(&site);
     assert_eq!(agent.line(), "open 1");
     client.write_all(b"still here").expect("sent");
     expect(&mut backend, b"still here");
@@ -200,7 +191,7 @@ fn a_transfer_goes_on_when_the_agent_is_killed_and_the_next_agent_lists_it() {
 fn an_agent_that_is_killed_before_the_answer_leaves_nobody_waiting() {
     let mut site = Site::new();
     site.close();
-    let mut agent = Agent::start(&site);
+    let mut agent = start_agent(&site);
     assert_eq!(agent.line(), "open 0");
     let to = (front_address(Family::V4).ip(), 8_000).into();
     let mut client = site.lab.client.connect(to).expect("the agent listens");

@@ -106,7 +106,7 @@ fn a_pair_is_carried_without_scaled_windows() {
 
 #[test]
 fn windows_of_any_scale_are_translated() {
-    // The scale is chosen by the largest buffer: 0 for 64 KB, 14 for a gigabyte.
+    // The scale follows the largest buffer: 2 by what `net.core.rmem_max` usually is, 14 for a gigabyte.
     for (client, backend) in
         [("4096 16384 60000", "4096 131072 1073741824"), ("4096 131072 1073741824", "4096 16384 60000")]
     {
