@@ -7,8 +7,8 @@ use lb_common::splice::{
     ACTIVE, CLOSING, Conn, DIRTY, Direction, EVENT_REFUSED, FREE, FlowKey, SWITCH_ANSWER, WAITING,
 };
 use lb_userspace::kernel::Pair;
-use std::io::{ErrorKind, Write};
-use std::net::{Ipv4Addr, TcpListener};
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, Shutdown, TcpListener};
 use std::time::Duration;
 
 /// A key of its own for each number; of no connection that there is.
@@ -83,7 +83,7 @@ fn what_the_programs_say_is_heard() {
     let lab = Lab::new();
     let carrier = open(&lab, &setup(&lab));
     let listener = lab.server.run(|| TcpListener::bind("10.77.0.2:80")).expect("we bind no port 80");
-    let mut client = connect(&lab.client, "10.77.0.2:80").expect("connected");
+    let client = connect(&lab.client, "10.77.0.2:80").expect("connected");
     let _server = listener.accept().expect("a connection waits");
     let port = client.local_addr().expect("a stream has an address").port();
     let v4 = |last| Ipv4Addr::new(10, 77, 0, last).to_ipv6_mapped().octets();
@@ -93,8 +93,9 @@ fn what_the_programs_say_is_heard() {
         lab.server.run(|| carrier.follow(move |event| say.send(event).expect("we listen"))).expect("followed");
     assert!(carrier.follow(drop).is_err(), "there is one follower");
     carrier.insert(5, &up, &key(1), &conn(WAITING)).expect("inserted");
-    // A client that sends before its answer has come makes the pair userspace's.
-    client.write_all(b"more").expect("sent");
+    // A client that says before its answer has come that it sends no more makes the pair userspace's. Payload would too, if
+    // the record had numbers by which it is new.
+    client.shutdown(Shutdown::Write).expect("sent");
     let event = said.recv_timeout(Duration::from_secs(10)).expect("an event comes");
     assert_eq!((event.kind, event.conn, event.generation), (EVENT_REFUSED, 5, conn(WAITING).generation));
     assert_eq!(carrier.read(5).state, DIRTY);
