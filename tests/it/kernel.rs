@@ -8,6 +8,7 @@ mod events;
 mod lab;
 mod pins;
 mod refusals;
+mod splice_table;
 mod takeover;
 
 use lab::{Lab, Socket, connect};
