@@ -102,9 +102,11 @@ abi! {
         hop_ifindex: u32,
         /// [`FIN`], [`RST`], [`CLOCK_KNOWN`]. Kept by the programs.
         flags: u32,
-        /// Where the next byte is expected: the largest sequence number that arrived, with its payload, as it arrived.
+        /// Where the next byte is expected, as it arrives: behind the last byte that arrived, and behind a FIN. Set at the
+        /// hand-off, then kept by the programs; for the client, `activate_ack - up.seq_delta`.
         seq_next: u32,
-        /// The last acknowledgement number, as it arrived.
+        /// The largest acknowledgement number, as it arrived. Set at the hand-off to all that was sent to that side, the
+        /// request with it, then kept by the programs.
         ack_last: u32,
         /// When the next hop was looked up, `CLOCK_MONOTONIC` (coarse), nanoseconds. Kept by the programs.
         hop_ns: u64,

@@ -131,7 +131,12 @@ fn bind(config: &Config, steered: bool) -> anyhow::Result<Vec<Listener>> {
     let http = config.http.iter().map(|address| (*address, Protocol::Http));
     let https = config.https.iter().map(|address| (*address, Protocol::Https));
     let bound = http.chain(https).map(|(address, protocol)| proxy::bind(address, protocol, config.workers, mode));
-    Ok(bound.collect::<Result<_, _>>()?)
+    let listeners: Vec<Listener> = bound.collect::<Result<_, _>>()?;
+    if let Some(bytes) = config.splice.mss {
+        let limited = listeners.iter().try_for_each(|listener| listener.limit_segments(bytes));
+        limited.with_context(|| format!("the kernel does not take --splice-mss {bytes}"))?;
+    }
+    Ok(listeners)
 }
 
 fn listener_view(listener: &Listener, steered: bool) -> ListenerView {

@@ -61,6 +61,8 @@ pub struct Splice {
     pub drain_ms_max: u64,
     /// Upgraded connections too.
     pub upgrades: bool,
+    /// Largest segment that clients are asked to send, bytes; `None`: what their interface takes.
+    pub mss: Option<u16>,
     /// In the network driver.
     pub xdp: Xdp,
 }
@@ -109,6 +111,7 @@ impl Default for Splice {
             idle_ms_max: 3_600_000,
             drain_ms_max: 300_000,
             upgrades: true,
+            mss: None,
             xdp: Xdp::Off,
         }
     }

@@ -10,6 +10,7 @@ mod lab;
 mod pins;
 mod refusals;
 mod splice;
+mod splice_table;
 mod takeover;
 
 use lab::{Lab, Socket, connect};

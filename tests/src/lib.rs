@@ -16,6 +16,7 @@ pub mod lab;
 pub mod load;
 pub mod manifest;
 pub mod netns;
+pub mod packet;
 pub mod scratch;
 pub mod site;
 pub mod websocket;

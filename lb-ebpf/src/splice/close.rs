@@ -3,8 +3,8 @@
 //! Goes in: a packet that left. Comes out: the record brought up to date, and an event when both sides have finished or
 //! one has reset. Does not do: removing pairs; userspace does, after a time without packets.
 //!
-//! Anybody may send packets with a 4-tuple that he guessed. So numbers only move on by what a window can be, and a reset
-//! only counts with the number that the receiver would take it by (RFC 5961 section 3.2).
+//! Anybody may send packets with a 4-tuple that he guessed. So numbers only move on by what can be under way, a reset only
+//! counts with the number that the receiver takes it by (RFC 5961 section 3.2), and a FIN only behind all that passed.
 
 use super::atomic;
 use super::event;
@@ -13,20 +13,23 @@ use super::packet::Packet;
 use super::pairs::Pair;
 use lb_common::splice::{ACTIVE, CLOSING, Direction, EVENT_CLOSING, FIN, RST};
 
-/// How far a packet may be ahead of the last: 64 MB, ten times the largest window that Linux opens by default.
-const AHEAD_MAX: u32 = 1 << 26;
+/// Most bytes that are under way, beyond what was acknowledged: 16 MB, more than Linux opens windows by default. Where more
+/// are, the record lags behind.
+const UNDER_WAY_MAX: u32 = 1 << 24;
 
 /// Brings the record up to date.
 #[inline(always)]
 pub fn note(pair: &Pair, packet: &Packet, now: u64) {
-    let this = pair.this();
+    let (this, other) = (pair.this(), pair.other());
     let end = packet.seq_end();
     // SAFETY: the record is a map value, which lives as long as the program.
     unsafe {
         (*pair.conn).seen_ns = now;
         atomic::add(&raw mut (*this).packets, 1);
         atomic::add(&raw mut (*this).bytes, u64::from(packet.payload));
-        if is_ahead(end, (*this).seq_next) {
+        let under_way = end.wrapping_add((*this).seq_delta).wrapping_sub((*other).ack_last);
+        let is_next = is_ahead(end, (*this).seq_next) && under_way <= UNDER_WAY_MAX;
+        if is_next && !packet.has(TCP_RST) {
             (*this).seq_next = end;
         }
         if packet.has(TCP_ACK) && is_ahead(packet.ack, (*this).ack_last) {
@@ -38,10 +41,10 @@ pub fn note(pair: &Pair, packet: &Packet, now: u64) {
     }
 }
 
-/// Whether a number lies after another, in what a window can be.
+/// Whether a number lies after another, by what can be under way.
 #[inline(always)]
 fn is_ahead(number: u32, of: u32) -> bool {
-    number.wrapping_sub(of).wrapping_sub(1) < AHEAD_MAX
+    number.wrapping_sub(of).wrapping_sub(1) < UNDER_WAY_MAX
 }
 
 #[inline(always)]
@@ -52,7 +55,7 @@ fn note_end(pair: &Pair, packet: &Packet, this: *mut Direction, end: u32) {
         ((*this).seq_next, (*this).seq_delta, &raw mut (*this).flags, (*other).ack_last, &raw mut (*other).flags)
     };
     let is_reset = packet.has(TCP_RST) && (packet.seq == seq_next || packet.seq.wrapping_add(delta) == peer);
-    let is_end = packet.has(TCP_FIN) && !packet.has(TCP_RST) && seq_next.wrapping_sub(end) < AHEAD_MAX;
+    let is_end = packet.has(TCP_FIN) && !packet.has(TCP_RST) && end == seq_next;
     if is_reset {
         atomic::fetch_or(flags, RST);
     } else if is_end {

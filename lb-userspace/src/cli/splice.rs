@@ -41,10 +41,19 @@ pub struct SpliceArgs {
     /// Upgraded connections too, such as WebSockets: the kernel takes the status 101 for the endpoint's word.
     #[arg(long, env = "SLUICE_SPLICE_UPGRADES", value_enum, default_value = "on")]
     splice_upgrades: Switch,
+    /// Largest segment that clients are asked to send, bytes, for all connections. Needed where endpoints are behind an
+    /// interface with a smaller MTU than clients, as pods of an overlay network are: its MTU less 40, or 60 for IPv6;
+    /// else they are not joined (reason mss). 536 to 65495.
+    #[arg(long, env = "SLUICE_SPLICE_MSS", value_name = "BYTES")]
+    splice_mss: Option<u16>,
     /// In native mode of the network driver where it has one, which is faster; needs a driver that redirects frames.
     #[arg(long, env = "SLUICE_SPLICE_XDP", value_enum, default_value = "off")]
     splice_xdp: Xdp,
 }
+
+/// What every host takes (RFC 9293 section 3.7.1), and what a packet of 64 KB holds.
+const MSS_MIN: u16 = 536;
+const MSS_MAX: u16 = 65_495;
 
 impl SpliceArgs {
     /// Checks everything. `listeners` are the ports that others use on this machine on our behalf. What is wrong is added
@@ -58,6 +67,9 @@ impl SpliceArgs {
             ));
         }
         within("--splice-idle-ms-max", self.splice_idle_ms_max, SECOND_MS..=MONTH_MS, faults);
+        if let Some(bytes) = self.splice_mss.filter(|bytes| !(MSS_MIN..=MSS_MAX).contains(bytes)) {
+            faults.push(format!("--splice-mss {bytes} is out of bounds: {MSS_MIN} to {MSS_MAX} bytes"));
+        }
         within("--splice-drain-ms-max", self.splice_drain_ms_max, 0..=DAY_MS, faults);
         Splice {
             mode: self.splice,
@@ -66,6 +78,7 @@ impl SpliceArgs {
             idle_ms_max: self.splice_idle_ms_max,
             drain_ms_max: self.splice_drain_ms_max,
             upgrades: self.splice_upgrades == Switch::On,
+            mss: self.splice_mss,
             xdp: self.splice_xdp,
         }
     }
@@ -159,6 +172,7 @@ mod tests {
             "--splice-idle-ms-max=1000",
             "--splice-drain-ms-max=0",
             "--splice-upgrades=off",
+            "--splice-mss=1410",
             "--splice-xdp=native",
         ]);
         // The port of administration is in that range.
@@ -171,6 +185,7 @@ mod tests {
             idle_ms_max: 1_000,
             drain_ms_max: 0,
             upgrades: false,
+            mss: Some(1_410),
             xdp: Xdp::Native,
         };
         assert_eq!(splice, want);
@@ -191,6 +206,7 @@ mod tests {
         check("--splice-ports=9000-9200", "127.0.0.1:9180 is listened on");
         check("--splice-idle-ms-max=999", "1000 to 2592000000 ms");
         check("--splice-drain-ms-max=86400001", "0 to 86400000 ms");
+        check("--splice-mss=535", "536 to 65495 bytes");
         check("--splice-interfaces=auto,eth0", "two things");
         check("--splice-interfaces=!eth0", "two things");
         check("--splice-interfaces=eth0,!eth1", "two things");

@@ -3,7 +3,7 @@
 //! Goes in: the address that is served. Comes out: sockets, bound to it, or to a loopback port to which `sk_lookup`
 //! brings its connections. Does not accept.
 
-use socket2::{Domain, Protocol as SocketProtocol, Socket, Type};
+use socket2::{Domain, Protocol as SocketProtocol, SockRef, Socket, Type};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
@@ -89,6 +89,15 @@ impl Listener {
         &self.sockets
     }
 
+    /// Asks clients that connect from now on to send segments of at most so many bytes (`TCP_MAXSEG`, inherited by
+    /// connections; RFC 9293 section 3.7.1).
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn limit_segments(&self, bytes: u16) -> io::Result<()> {
+        self.sockets.iter().try_for_each(|socket| SockRef::from(socket).set_tcp_mss(bytes.into()))
+    }
+
     /// The address that is bound.
     #[must_use]
     pub fn bound(&self) -> SocketAddr {
@@ -153,6 +162,16 @@ mod tests {
         let listener = bind(served, Protocol::Https, two(), BindMode::Steered).expect("bound");
         assert_eq!(listener.served, served);
         assert!(listener.bound().ip().is_loopback() && listener.bound().port() != 0);
+    }
+
+    #[test]
+    fn connections_inherit_the_limit_of_segments() {
+        let any: SocketAddr = "127.0.0.1:0".parse().expect("address");
+        let listener = bind(any, Protocol::Http, NonZeroUsize::MIN, BindMode::Direct).expect("bound");
+        listener.limit_segments(1_000).expect("limited");
+        let client = std::net::TcpStream::connect(listener.bound()).expect("connected");
+        // What is left of it beside the timestamps of each segment.
+        assert_eq!(SockRef::from(&client).tcp_mss().expect("told"), 1_000 - 12);
     }
 
     #[test]
