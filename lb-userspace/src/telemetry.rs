@@ -5,6 +5,8 @@
 pub mod access_log;
 pub mod connections;
 pub mod counters;
+pub mod handoffs;
 
 pub use access_log::{AccessLog, AccessRecord};
 pub use counters::Counters;
+pub use handoffs::{Handoffs, StepTimes};

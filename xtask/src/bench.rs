@@ -4,10 +4,15 @@
 //! what falls short of its goal, `--json`, and after a run of everything `docs/benchmarks.md` with its plots.
 //! Does not do: any measurement. [`scenario`] lists them; each kind is a file.
 
+mod added;
 mod await_ready;
+mod carried;
 mod change;
 mod client;
 mod cold_start;
+mod echo;
+mod flow_memory;
+mod handoff;
 mod handshake;
 mod idle;
 mod lab;
@@ -18,6 +23,7 @@ mod machine;
 mod manifest;
 mod measure;
 mod open_loop;
+mod packet;
 mod peer;
 mod process;
 mod quota;
@@ -31,6 +37,7 @@ mod streams;
 mod svg;
 #[cfg(test)]
 mod tests;
+mod websocket;
 
 use crate::build;
 use anyhow::{Context, Result, bail, ensure};
@@ -161,7 +168,12 @@ fn run_tool(args: &[&str]) -> Result<()> {
         ["guard", tag, dir] => lab::guard(tag, Path::new(dir)),
         ["open-loop", args @ ..] => open_loop::run_tool(args),
         ["await-ready", address, path] => await_ready::run_tool(address, path),
+        ["scrape", address, path] => client::scrape(address, path),
         ["fetch", target, host, path, bytes] => client::fetch(target, host, path, bytes),
+        ["first-requests", args @ ..] => handoff::run_tool(args),
+        ["echo", address] => echo::run_server(address),
+        ["messages", target, host, seconds] => echo::run_messages(target, host, seconds),
+        ["hold", target, host, count] => echo::run_hold(target, host, count),
         ["change", args @ ..] => change::run_tool(args),
         _ => bail!("no such tool"),
     }

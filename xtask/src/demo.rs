@@ -1,18 +1,20 @@
 //! `cargo xtask demo [--keep] [--json] [--release]`: the load balancer at work, in network namespaces of its own.
 //!
 //! Owns: the story. Goes in: `deploy/examples`. Comes out: a table of requests with what became of each, the steering
-//! counters as proof that the kernel did its part, and an error when anything is not as expected. The network and the
+//! counters as proof that the kernel did its part, what a connection costs that the kernel carries ([`carry`]), and an error when anything is not as expected. The network and the
 //! processes are made by [`network`] and removed with everything else however the demo ends; [`requests`] has what is
 //! asked and what is right.
 //!
 //! It builds without optimisation, because that takes a quarter of the time: the latencies are those of a debug build.
 //! `--release` waits for the other.
 
+mod carry;
 mod network;
 mod requests;
 
 use crate::build::{root, target_dir, this_program};
 use anyhow::{Context, Result, bail, ensure};
+use carry::Comparison;
 use network::{ADDRESS, HOST_ROUTE, Network};
 use requests::{REQUESTS, Row, ask};
 use serde_json::{Value, json};
@@ -61,11 +63,12 @@ pub fn run(args: &[&str]) -> Result<()> {
     let rows: Vec<Row> = REQUESTS.iter().map(|request| ask(&network, request)).collect::<Result<_>>()?;
     let after = steered(&network)?;
     let steering = Steering { before, after, bound: network.sockets_on_port_80()? };
-    let faults = judge(&rows, &steering);
+    let comparison = carry::compare(&network)?;
+    let faults = [judge(&rows, &steering), comparison.faults()].concat();
     if options.json {
-        println!("{:#}", report(&rows, &steering, &faults));
+        println!("{:#}", report(&rows, &steering, &comparison, &faults));
     } else {
-        print(&rows, &steering, options.release);
+        print(&rows, &steering, &comparison, options.release);
     }
     ensure!(faults.is_empty(), "not as expected:\n  {}\n{}", faults.join("\n  "), network.agent_log_tail());
     if options.keep {
@@ -153,8 +156,13 @@ fn wait_ready(network: &mut Network) -> Result<()> {
 
 fn steered(network: &Network) -> Result<u64> {
     let text = network::output(network.balancer("curl").args(["--silent", "--show-error", METRICS]))?;
-    let value = text.lines().find_map(|line| line.strip_prefix(STEERED)?.split_whitespace().next());
-    value.unwrap_or("0").parse().with_context(|| format!("the value of {STEERED}"))
+    value(&text, STEERED)
+}
+
+/// The value of a metric; 0 when there is none.
+fn value(metrics: &str, name: &str) -> Result<u64> {
+    let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value.unwrap_or("0").trim().parse().with_context(|| format!("the value of {name}"))
 }
 
 /// Everything that is not as it should be.
@@ -180,17 +188,11 @@ fn judge(rows: &[Row], steering: &Steering) -> Vec<String> {
     faults
 }
 
-fn print(rows: &[Row], steering: &Steering, release: bool) {
+fn print(rows: &[Row], steering: &Steering, comparison: &Comparison, release: bool) {
     let header = ["REQUEST", "INGRESS AND RULE", "ANSWER", "BACKEND", "PROTOCOL", "CLASS", "LATENCY"];
     let mut lines = vec![header.map(str::to_owned)];
     lines.extend(rows.iter().map(Row::cells));
-    let width = |column: usize| lines.iter().map(|line| line[column].len()).max().unwrap_or_default();
-    let widths: Vec<usize> = (0..header.len()).map(width).collect();
-    println!();
-    for line in &lines {
-        let cells: Vec<String> = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        println!("{}", cells.join("  ").trim_end());
-    }
+    print_table(&lines);
     println!("\nWhy a class:");
     let mut reasons: Vec<String> = rows.iter().filter_map(Row::reason).collect();
     reasons.sort();
@@ -200,11 +202,24 @@ fn print(rows: &[Row], steering: &Steering, release: bool) {
     println!("\nSteering: {} connections were made, and sk_lookup gave {grown} to the agent", rows.len());
     println!("  {STEERED}: {} before, {} after", steering.before, steering.after);
     println!("  sockets bound to port 80 in the load balancer's namespace: {}", steering.bound);
+    print_table(&comparison.table());
+    comparison.notes().iter().for_each(|note| println!("  {note}"));
     let build = if release { "release" } else { "debug" };
-    println!("Latency is curl's, connection included, with a {build} build.\n");
+    println!("\nLatency is curl's, connection included, with a {build} build.\n");
 }
 
-fn report(rows: &[Row], steering: &Steering, faults: &[String]) -> Value {
+/// Columns as wide as their widest cell, after an empty line.
+fn print_table<const COLUMNS: usize>(lines: &[[String; COLUMNS]]) {
+    let width = |column: usize| lines.iter().map(|line| line[column].len()).max().unwrap_or_default();
+    let widths: Vec<usize> = (0..COLUMNS).map(width).collect();
+    println!();
+    for line in lines {
+        let cells: Vec<String> = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        println!("{}", cells.join("  ").trim_end());
+    }
+}
+
+fn report(rows: &[Row], steering: &Steering, comparison: &Comparison, faults: &[String]) -> Value {
     json!({
         "ok": faults.is_empty(),
         "faults": faults,
@@ -215,6 +230,7 @@ fn report(rows: &[Row], steering: &Steering, faults: &[String]) -> Value {
             "steered_after": steering.after,
             "sockets_on_port_80": steering.bound,
         },
+        "carrying": comparison.json(),
     })
 }
 

@@ -3,7 +3,8 @@
 use super::{FlowView, Inspect, ListenerView, Readiness, SpliceStatus, Spliced, Status, SteeringStatus, Which};
 use crate::config::{SpliceMode, SteeringMode};
 use crate::publish::Published;
-use crate::telemetry::Counters;
+use crate::telemetry::handoffs::Step;
+use crate::telemetry::{Counters, Handoffs};
 use lb_core::Problem;
 use lb_core::handoff::Carried;
 use lb_core::model::{Kind, ObjectRef};
@@ -120,7 +121,11 @@ impl Inspect for Fake {
     }
 
     fn spliced(&self) -> Option<Spliced> {
-        let spliced = Spliced { pairs: 1, bytes_up: 1_000, bytes_down: 2_000, late: 0, packets: vec![("up", 5)] };
+        let handoffs = Handoffs::default();
+        handoffs.time(Step::Begin, || ());
+        let handoffs = handoffs.all();
+        let spliced =
+            Spliced { pairs: 1, bytes_up: 1_000, bytes_down: 2_000, late: 0, packets: vec![("up", 5)], handoffs };
         self.carries.then_some(spliced)
     }
 

@@ -3,6 +3,7 @@
 //! Goes in: the trait [`Flows`], implemented in `app` with the kernel's room. Comes out: rows, sums, and the number of
 //! those that were reset.
 
+use crate::telemetry::StepTimes;
 use lb_core::handoff::Carried;
 use serde::Serialize;
 use std::net::{IpAddr, SocketAddr};
@@ -56,6 +57,8 @@ pub struct Spliced {
     pub late: u64,
     /// Packets by outcome.
     pub packets: Vec<(&'static str, u64)>,
+    /// How long hand-offs took.
+    pub handoffs: Vec<StepTimes>,
 }
 
 /// Which pairs are to be reset.

@@ -6,6 +6,8 @@ use crate::admin::{FlowView, Flows, SpliceStatus, Spliced, Which};
 use crate::config::{Config, SpliceInterfaces, SpliceMode, Xdp};
 use crate::kernel::{self, CarrierSetup, Interfaces, Selector, Splicer, SplicerSetup, Unavailable};
 use crate::proxy::{Account, Pending, Splice};
+use crate::telemetry::Handoffs;
+use crate::telemetry::handoffs::Step;
 use anyhow::Context;
 use lb_core::Snapshot;
 use lb_core::handoff::{Answer, Apart, Decision};
@@ -17,7 +19,17 @@ use std::time::Duration;
 
 /// The splicer, shared.
 #[derive(Debug, Clone)]
-pub struct Shared(Arc<Splicer>);
+pub struct Shared {
+    splicer: Arc<Splicer>,
+    handoffs: Arc<Handoffs>,
+}
+
+/// A pending hand-off whose last step is timed.
+#[derive(Debug)]
+struct Timed {
+    pending: kernel::Pending,
+    handoffs: Arc<Handoffs>,
+}
 
 /// Opens it as far as it is wanted and possible, and says once what became of it.
 pub fn open(config: &Config) -> anyhow::Result<(Option<Shared>, SpliceStatus)> {
@@ -34,7 +46,8 @@ pub fn open(config: &Config) -> anyhow::Result<(Option<Shared>, SpliceStatus)> {
             tracing::info!(pairs, "the kernel carries connections that need no more routing");
             let kernel = serde_json::to_value(splicer.report()).unwrap_or_default();
             let reason = "the kernel carries connections that need no more routing".to_owned();
-            Ok((Some(Shared(Arc::new(splicer))), status(true, reason, kernel)))
+            let shared = Shared { splicer: Arc::new(splicer), handoffs: Arc::default() };
+            Ok((Some(shared), status(true, reason, kernel)))
         }
         Err(locked @ Unavailable::Locked { .. }) => Err(locked).context("cannot start beside another agent"),
         Err(unavailable) if mode == SpliceMode::Required => {
@@ -67,13 +80,13 @@ impl Shared {
     /// Pairs to endpoints that are none of a Snapshot's are reset after a time.
     pub fn follow(&self, snapshot: &Snapshot) {
         let endpoints = snapshot.services.iter().flat_map(|service| &service.endpoints);
-        self.0.endpoints(endpoints.map(|endpoint| endpoint.address).collect());
+        self.splicer.endpoints(endpoints.map(|endpoint| endpoint.address).collect());
     }
 }
 
 impl Splice for Shared {
     fn socket(&self, client: BorrowedFd<'_>, endpoint: SocketAddr) -> Result<TcpStream, Apart> {
-        self.0.socket(client, endpoint)
+        self.handoffs.time(Step::Socket, || self.splicer.socket(client, endpoint))
     }
 
     fn begin(
@@ -83,23 +96,26 @@ impl Splice for Shared {
         request_bytes: u32,
         answer: Answer,
     ) -> Result<Box<dyn Pending>, Apart> {
-        let pending = self.0.begin(client, backend, request_bytes, answer)?;
-        Ok(Box::new(pending))
+        let begin = || self.splicer.begin(client, backend, request_bytes, answer);
+        let pending = self.handoffs.time(Step::Begin, begin)?;
+        Ok(Box::new(Timed { pending, handoffs: self.handoffs.clone() }))
     }
 }
 
-impl Pending for kernel::Pending {
+impl Pending for Timed {
     fn poll_decision(&mut self, cx: &mut task::Context<'_>) -> task::Poll<Decision> {
-        Self::poll_decision(self, cx)
+        self.pending.poll_decision(cx)
     }
 
     fn withdraw(&mut self) -> Decision {
-        Self::withdraw(self)
+        self.pending.withdraw()
     }
 
     fn surrender(self: Box<Self>, client: OwnedFd, backend: OwnedFd, account: Box<dyn Account>) {
         let service = account.service().to_owned();
-        Self::surrender(*self, client, backend, service, Box::new(move |carried| account.close(carried)));
+        let close = Box::new(move |carried| account.close(carried));
+        let Self { pending, handoffs } = *self;
+        handoffs.time(Step::Surrender, || pending.surrender(client, backend, service, close));
     }
 }
 
@@ -110,11 +126,11 @@ impl Flows for Shared {
                 flow;
             FlowView { id, client, local, source, backend, service, carried, age_ms, idle_ms, state }
         };
-        self.0.flows().into_iter().map(view).collect()
+        self.splicer.flows().into_iter().map(view).collect()
     }
 
     fn reset(&self, which: &Which) -> usize {
-        self.0.reset(match which {
+        self.splicer.reset(match which {
             Which::All => Selector::All,
             Which::Id(id) => Selector::Id(*id),
             Which::Client(ip) => Selector::Client(*ip),
@@ -123,13 +139,14 @@ impl Flows for Shared {
     }
 
     fn spliced(&self) -> Spliced {
-        let splicing = self.0.splicing();
+        let splicing = self.splicer.splicing();
         Spliced {
             pairs: splicing.pairs as u64,
             bytes_up: splicing.carried.bytes_up,
             bytes_down: splicing.carried.bytes_down,
             late: splicing.late,
-            packets: self.0.counters(),
+            packets: self.splicer.counters(),
+            handoffs: self.handoffs.all(),
         }
     }
 }

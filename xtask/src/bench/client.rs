@@ -38,6 +38,14 @@ pub fn fetch(target: &str, host: &str, path: &str, bytes: &str) -> Result<()> {
     Ok(())
 }
 
+/// The tool: prints the body of a GET.
+pub fn scrape(address: &str, path: &str) -> Result<()> {
+    let answer = Client::new(address.parse()?).exchange(&request_path("localhost", path))?;
+    ensure!(answer.status == 200, "status {}", answer.status);
+    std::io::stdout().write_all(&answer.body)?;
+    Ok(())
+}
+
 /// The bytes of `GET /` for a host.
 pub fn request(host: &str) -> Vec<u8> {
     request_path(host, "/")

@@ -8,6 +8,7 @@
 //! client 10.77.1.100 ── veth ── 10.77.1.1 sluice, .2 nginx, .3 haproxy, .4 hyper (proxy) 10.77.2.1 ── veth ── 10.77.2.100 backend
 //! ```
 
+use super::peer::certificate;
 use super::process::{Process, wait_for_port};
 use super::quota::{self, Quota};
 use crate::build::this_program;
@@ -22,6 +23,9 @@ pub const BACKEND: &str = "10.77.2.100";
 
 /// The core of client and backend.
 pub const CLIENT_CPUS: &str = "0";
+
+/// The core of the backend where the client has one of its own.
+const BACKEND_CPUS: &str = "1";
 
 /// Without pacing, whatever this machine's default is: the timers of BBR would be what is measured. Of those that do not
 /// pace, Reno alone is allowed in every network namespace (`tcp_set_default_congestion_control`, kernel 6.18).
@@ -104,6 +108,13 @@ impl Lab {
         self.quota.set(cores)
     }
 
+    /// Until it is dropped the backend has the other core, so that the client has one of its own.
+    pub fn spread(&self) -> Result<Spread<'_>> {
+        let backend = self.backend.as_ref().context("the backend runs")?;
+        backend.move_to(BACKEND_CPUS)?;
+        Ok(Spread(backend))
+    }
+
     /// Processor seconds of the backend so far.
     pub fn backend_seconds(&self) -> Result<f64> {
         self.backend.as_ref().context("the backend runs")?.cpu_seconds()
@@ -135,9 +146,11 @@ impl Lab {
             self.inside(room, &["sysctl", "-qw", "net.ipv4.tcp_tw_reuse=1"])?;
             self.inside(room, &["sysctl", "-qw", &format!("net.ipv4.tcp_congestion_control={CONGESTION_CONTROL}")])?;
         }
+        // Not those that Sluice reaches endpoints by.
+        self.inside(Room::Proxy, &["sysctl", "-qw", "net.ipv4.ip_local_port_range=30000 65535"])?;
         self.inside(Room::Proxy, &["sysctl", "-qw", "net.ipv4.ip_forward=1"])?;
         let hosts = hosts_file(&self.name(Room::Client));
-        let text = "10.77.1.1 sluice.bench\n10.77.1.2 nginx.bench\n10.77.1.3 haproxy.bench\n10.77.1.4 hyper.bench\n10.77.2.100 direct.bench\n";
+        let text = "10.77.1.1 sluice.bench\n10.77.1.2 nginx.bench\n10.77.1.3 haproxy.bench\n10.77.1.4 hyper.bench\n10.77.2.100 direct.bench\n10.77.1.1 passthrough.sluice.bench\n";
         std::fs::create_dir_all(hosts.parent().expect("the file lies in a directory"))?;
         std::fs::write(&hosts, text).with_context(|| format!("cannot write {}", hosts.display()))
     }
@@ -169,6 +182,7 @@ impl Lab {
         for (name, bytes) in [("1k", 1 << 10), ("100k", 100 << 10), ("10m", 10 << 20)] {
             std::fs::write(bodies.join(name), vec![b'x'; bytes])?;
         }
+        certificate(&dir, "backend.bench")?;
         let text = include_str!("backend.conf").replace("@DIR@", &path_text(&dir)?).replace("@ADDRESS@", BACKEND);
         let file = dir.join("nginx.conf");
         std::fs::write(&file, text)?;
@@ -177,6 +191,17 @@ impl Lab {
         let process = Process::start("backend", command, &self.dir.join("backend.log"))?;
         wait_for_port(self, &process, BACKEND, 8000)?;
         Ok(process)
+    }
+}
+
+/// See [`Lab::spread`].
+pub struct Spread<'a>(&'a Process);
+
+impl Drop for Spread<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.move_to(CLIENT_CPUS) {
+            eprintln!("  the backend keeps a core of its own: {error:#}");
+        }
     }
 }
 

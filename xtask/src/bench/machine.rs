@@ -9,7 +9,8 @@ use std::path::Path;
 use std::process::Command;
 
 /// How processes are placed, in words.
-const PLACEMENT: &str = "client and backend on CPU 0, the proxy on CPU 1; with two workers all of them on both CPUs";
+const PLACEMENT: &str = "client and backend on CPU 0, the proxy on CPU 1; with two workers all of them on both CPUs; where the \
+                         kernel carries connections, client on CPU 0, backend on CPU 1, the proxy on either";
 
 /// Control groups, where the proxies have a quota.
 const QUOTA: &str = "of a core for each worker of a proxy in scenarios of throughput and handshakes";

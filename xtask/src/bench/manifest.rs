@@ -5,16 +5,20 @@
 
 use super::change::PATH;
 use super::lab::BACKEND;
+use super::peer::{PASSTHROUGH_HOST, Setup, WEBSOCKET_HOST};
 use anyhow::{Context, Result};
 use std::path::Path;
 
-/// Writes Services, EndpointSlices, the Secret and `routes` Ingresses (plus the one that changes) to a directory.
-pub fn write(dir: &Path, routes: usize, crt: &str, key: &str) -> Result<()> {
+/// Writes Services, EndpointSlices, the Secret and the Ingresses (plus the one that changes) to a directory.
+pub fn write(dir: &Path, setup: Setup, crt: &str, key: &str) -> Result<()> {
     std::fs::create_dir_all(dir)?;
     let shared = [service("backend", 8000), secret(crt, key)].concat();
     std::fs::write(dir.join("shared.yaml"), shared)?;
-    std::fs::write(dir.join("ingress-00000.yaml"), main_ingress())?;
-    for number in 1..routes {
+    std::fs::write(dir.join("ingress-00000.yaml"), main_ingress(setup.carried))?;
+    if setup.carried {
+        std::fs::write(dir.join("carried.yaml"), carried())?;
+    }
+    for number in 1..setup.routes {
         let name = format!("host-{number}");
         std::fs::write(dir.join(format!("ingress-{number:05}.yaml")), ingress(&name, &format!("{name}.bench"), "/"))
             .with_context(|| format!("cannot write Ingress {number}"))?;
@@ -44,19 +48,37 @@ fn ingress(name: &str, host: &str, path: &str) -> String {
     )
 }
 
-/// The Ingress of the host that is asked for, with TLS.
-fn main_ingress() -> String {
+/// Services and Ingresses of TLS that passes through, and of WebSockets.
+fn carried() -> String {
+    let passthrough = "  annotations:\n    sluice.dev/tls: passthrough\n";
+    let services = [service("passthrough", 8443), service("websocket", 8001)].concat();
+    let ingress = |name: &str, annotations: &str, host: &str| {
+        let head =
+            format!("apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata:\n  name: {name}\n  namespace: bench\n");
+        format!("{head}{annotations}spec:\n{}", rules_to(host, "/", name))
+    };
+    let one = ingress("passthrough", passthrough, PASSTHROUGH_HOST);
+    format!("{services}{one}---\n{}", ingress("websocket", "", WEBSOCKET_HOST))
+}
+
+/// The Ingress of the host that is asked for, with TLS; its owner may allow that whole connections are carried.
+fn main_ingress(carried: bool) -> String {
     let head = "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata:\n  name: main\n  namespace: bench\n";
     // Plain HTTP is measured on the same host, so it must not be redirected.
     let annotations = "  annotations:\n    nginx.ingress.kubernetes.io/ssl-redirect: \"false\"\n";
+    let steering = if carried { "    sluice.dev/steering: connection\n" } else { "" };
     let tls = "spec:\n  tls:\n  - hosts: [sluice.bench]\n    secretName: bench-tls\n";
-    format!("{head}{annotations}{tls}{}", rules("sluice.bench", "/"))
+    format!("{head}{annotations}{steering}{tls}{}", rules("sluice.bench", "/"))
 }
 
 fn rules(host: &str, path: &str) -> String {
+    rules_to(host, path, "backend")
+}
+
+fn rules_to(host: &str, path: &str, service: &str) -> String {
     format!(
         "  rules:\n  - host: {host}\n    http:\n      paths:\n      - path: {path}\n        pathType: Prefix\n        backend:\n          \
-         service:\n            name: backend\n            port:\n              number: 80\n"
+         service:\n            name: {service}\n            port:\n              number: 80\n"
     )
 }
 

@@ -111,6 +111,13 @@ impl Metric {
         }
     }
 
+    /// The same samples of Sluice and one other contender, which is the peer here.
+    pub fn beside(&self, other: &str, name: &'static str, goal: Goal) -> Self {
+        let both = self.contenders.iter().filter(|c| c.name == other || c.name == SUBJECT).cloned();
+        let contenders = both.map(|c| Contender { peer: c.name == other, ..c }).collect();
+        Self { name, goal: Some(goal), contenders, ..self.clone() }
+    }
+
     /// Sluice to one other contender, turned in the same way.
     pub fn against(&self, name: &str) -> Option<f64> {
         let (ours, other) = (self.spread(SUBJECT)?.median, self.spread(name)?.median);

@@ -37,10 +37,22 @@ pub struct Setup {
     pub routes: usize,
     /// Part of a core that each worker may use; nothing is no limit. See [`super::quota`].
     pub share: Option<f64>,
+    /// Sluice may hand connections to the kernel, as their owners allow it. No proxy is in their way then, so client and
+    /// backend have a core each ([`super::lab::Lab::spread`]), and the proxies run on either.
+    pub carried: bool,
 }
 
 /// One worker and one route.
-pub const PLAIN: Setup = Setup { workers: 1, routes: 1, share: None };
+pub const PLAIN: Setup = Setup { workers: 1, routes: 1, share: None, carried: false };
+
+/// One worker and one route, where the kernel carries connections.
+pub const CARRIED: Setup = Setup { carried: true, ..PLAIN };
+
+/// The host whose TLS Sluice passes through; of the others a port does it.
+pub const PASSTHROUGH_HOST: &str = "passthrough.sluice.bench";
+
+/// The host of the WebSockets, at every contender.
+pub const WEBSOCKET_HOST: &str = "websocket.bench";
 
 /// Where Sluice tells whether it is ready.
 pub const ADMIN: &str = "10.77.1.1:9900";
@@ -139,7 +151,7 @@ impl Peer {
             }
             Kind::Sluice => {
                 let (crt, key) = certificate(&dir, kind.host())?;
-                manifest::write(&dir.join("manifests"), setup.routes, &crt, &key)?;
+                manifest::write(&dir.join("manifests"), setup, &crt, &key)?;
             }
         }
         Ok(dir)
@@ -147,7 +159,7 @@ impl Peer {
 
     /// Starts it on files that [`Self::prepare`] wrote.
     pub fn start_prepared(bench: &Bench, kind: Kind, setup: Setup, dir: PathBuf) -> Result<Self> {
-        let cpus = proxy_cpus(setup.workers);
+        let cpus = proxy_cpus(setup);
         bench.lab.limit(setup.share.map(|share| share * f64::from(setup.workers)))?;
         let at = |program: &Path| bench.lab.proxy_command(cpus, program);
         let command = match kind {
@@ -187,6 +199,14 @@ impl Peer {
             ensure!(output.status.success(), "sluice is not ready: {}\n{}", fault.trim(), process.last_lines());
         }
         wait_for_port(&bench.lab, process, self.kind.address(), 80)
+    }
+
+    /// A URL by which TLS passes through to the backend.
+    pub fn passthrough_url(&self, path: &str) -> String {
+        match self.kind {
+            Kind::Sluice => format!("https://{PASSTHROUGH_HOST}{path}"),
+            kind => format!("https://{}:8443{path}", kind.host()),
+        }
     }
 
     /// A URL of it. `direct` has no TLS.
@@ -229,9 +249,10 @@ impl Peer {
     }
 }
 
-/// One worker has a core of its own beside client and backend; two workers share both cores with them.
-pub fn proxy_cpus(workers: u32) -> &'static str {
-    if workers == 1 { "1" } else { "0-1" }
+/// One worker has a core of its own beside client and backend; two workers, or one where the kernel carries connections,
+/// share both cores with them.
+fn proxy_cpus(setup: Setup) -> &'static str {
+    if setup.workers == 1 && !setup.carried { "1" } else { "0-1" }
 }
 
 fn sluice_arguments(command: &mut Command, dir: &Path, setup: Setup) {
@@ -240,6 +261,9 @@ fn sluice_arguments(command: &mut Command, dir: &Path, setup: Setup) {
     command.args(["--http", &format!("{address}:80"), "--https", &format!("{address}:443"), "--admin", ADMIN]);
     command.args(["--steering", "auto", "--access-log", "off", "--workers", &setup.workers.to_string()]);
     command.arg("--run-dir").arg(dir.join("run"));
+    if setup.carried {
+        command.args(["--splice", "required"]);
+    }
     // Mounted by the agent in the mount namespace that `ip netns exec` gives it, so nothing stays behind.
     command.arg("--pin-dir").arg("/sys/fs/bpf/sluice-bench");
 }
@@ -255,7 +279,7 @@ fn fill(dir: &Path, name: &str, template: &str, kind: Kind, setup: Setup) -> Res
 }
 
 /// A self-signed ECDSA P-256 certificate for a host, as PEM, also in `tls.crt` and `tls.key`.
-fn certificate(dir: &Path, host: &str) -> Result<(String, String)> {
+pub fn certificate(dir: &Path, host: &str) -> Result<(String, String)> {
     let (crt, key) = (dir.join("tls.crt"), dir.join("tls.key"));
     let output = Command::new("openssl")
         .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "30"])

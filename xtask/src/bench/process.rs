@@ -54,6 +54,16 @@ impl Process {
         Ok(ticks as f64 / TICKS_PER_SECOND)
     }
 
+    /// It and its children run on these CPUs from now on (`taskset` syntax).
+    pub fn move_to(&self, cpus: &str) -> Result<()> {
+        for pid in family(self.pid())? {
+            let mut command = Command::new("taskset");
+            let output = command.args(["--all-tasks", "--cpu-list", "--pid", cpus]).arg(pid.to_string()).output()?;
+            ensure!(output.status.success(), "taskset: {}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        Ok(())
+    }
+
     /// Resident bytes of it and its children; pages that they share are counted once (`Pss`).
     pub fn resident_bytes(&self) -> Result<f64> {
         let mut kilobytes = 0;

@@ -3,6 +3,7 @@
 //! Goes in: a [`Rate`]. Comes out: the rate, the processor time of a request by process and by machine, and memory.
 
 use super::Bench;
+use super::carried::Carried;
 use super::lab::CLIENT_CPUS;
 use super::load::{Done, Wrk, ensure_bodies, wrk};
 use super::measure::{Better, Goal, Metric};
@@ -28,6 +29,8 @@ pub struct Rate {
     pub contenders: &'static [Kind],
     /// Asked of the rate.
     pub goal: Goal,
+    /// Where the kernel carries connections: the ratio to plain routing that is asked as well.
+    pub carried: Option<f64>,
 }
 
 /// What a stretch of load cost.
@@ -45,7 +48,10 @@ pub struct Cost {
 
 /// Measures it in interleaved rounds.
 pub fn run(bench: &Bench, scenario: &'static str, rate: &Rate) -> Result<Vec<Metric>> {
-    let setup = Setup { workers: rate.workers, routes: 1, share: bench.share };
+    let setup = Setup { workers: rate.workers, routes: 1, share: bench.share, carried: false };
+    // There the proxies have no quota: nothing would be in the way of what the kernel carries.
+    let setup = if rate.carried.is_some() { Setup { share: None, carried: true, ..setup } } else { setup };
+    let _spread = rate.carried.map(|_| bench.lab.spread()).transpose()?;
     let mut peers = Vec::new();
     for kind in bench.kinds(rate.contenders) {
         peers.push(Peer::start(bench, kind, setup)?);
@@ -66,7 +72,9 @@ pub fn run(bench: &Bench, scenario: &'static str, rate: &Rate) -> Result<Vec<Met
                 seconds: bench.seconds,
                 cpus: client_cpus(rate.workers),
             };
+            let carried = if rate.carried.is_some() { Some(Carried::watch(bench, peer)?) } else { None };
             let cost = priced(bench, peer, || wrk(&bench.lab, &load))?;
+            carried.map_or(Ok(()), |carried| carried.ensure(bench, cost.done.requests, rate.connections))?;
             peer.ensure_running()?;
             ensure_bodies(&cost.done, rate.body).with_context(|| peer.kind.name())?;
             metrics.push(peer, &cost, &mut direct)?;
@@ -107,6 +115,8 @@ pub struct Costs {
     /// Bytes of bodies in a unit of the rate; nothing when requests are counted.
     body: Option<u64>,
     workers: u32,
+    /// What is asked of the rate beside plain routing, with the metric's name.
+    plain: Option<(&'static str, f64)>,
 }
 
 impl Costs {
@@ -115,7 +125,9 @@ impl Costs {
         let (name, unit) = if rate.bytes { ("throughput", "MB/s") } else { ("requests", "requests/s") };
         let machine = "CPU of a request, machine less direct";
         let costs = Self::named(scenario, name, unit, machine, rate.goal);
-        Self { body: rate.bytes.then_some(rate.body), workers: rate.workers, ..costs }
+        let name = if rate.bytes { "throughput to plain routing" } else { "requests to plain routing" };
+        let plain = rate.carried.map(|goal| (name, goal));
+        Self { body: rate.bytes.then_some(rate.body), workers: rate.workers, plain, ..costs }
     }
 
     /// The same where there is no bare way to the backend, which has no TLS: the machine's time is that of all.
@@ -141,6 +153,7 @@ impl Costs {
             memory: lower("memory after load", "MB"),
             body: None,
             workers: 1,
+            plain: None,
         }
     }
 
@@ -177,7 +190,7 @@ impl Costs {
         // Below this part of its quota the proxy had time to spare, so the client or the backend was the limit.
         const SATURATED: f64 = 0.9;
         let quota = f64::from(self.workers) * bench.share.unwrap_or(1.0);
-        for contender in &self.busy.contenders {
+        for contender in self.busy.contenders.iter().filter(|_| self.plain.is_none()) {
             let busy = self.busy.spread(&contender.name).map_or(0.0, |busy| busy.median);
             if busy < SATURATED * quota {
                 println!(
@@ -187,7 +200,8 @@ impl Costs {
                 );
             }
         }
+        let plain = self.plain.map(|(name, goal)| self.rate.beside("direct", name, Goal::Ratio(goal)));
         let all = [self.rate, self.machine, self.process, self.load, self.busy, self.memory];
-        all.into_iter().filter(|metric| !metric.contenders.is_empty()).collect()
+        all.into_iter().chain(plain).filter(|metric| !metric.contenders.is_empty()).collect()
     }
 }

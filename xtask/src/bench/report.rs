@@ -139,6 +139,16 @@ request is less than one core divided by the client's. `the proxy's process was 
 it is less, the client was the limit after all. Latency, changes, cold start and idle connections have no quota, and
 `direct` has none anywhere. `--share 100` measures without.
 
+**Where the kernel carries connections** (`splice-…`, `passthrough-cpu`, `handoff`, `websocket`) no proxy is in the way after
+the first request, so a quota would bind the peers alone. There is none: the client has CPU 0, the backend CPU 1, and the
+proxies run on either, equal for all. So the whole machine is the limit, and requests/s fall with everything that a
+contender adds to what client and backend need themselves; where these take more than half of the machine, a ratio of 2 is
+out of reach whatever Sluice does, and `direct` says how much is left. `direct` crosses the same interfaces, so while
+Sluice runs its packets too are looked up by the programs, in vain. That the kernel carried what was measured is checked:
+Sluice's own count of requests must not grow by more than the first of each connection, and none may be reset as too late.
+Processor time that is added to a request is the busy time of the whole machine less that of `direct`, which is measured
+first and last in each round; what is less than these two differ by is noise, and then the noise stands for it.
+
 **What is checked.** A request that fails, has another status or too few bytes is an error of the whole scenario, and in
 those of throughput every contender answers a first request with 200 and a body of exactly the right size. Bodies are counted by their size, not by
 the bytes that were read, since heads differ. `wrk` has one thread and sends a request when the last one is answered.
@@ -147,7 +157,7 @@ the bytes that were read, since heads differ. `wrk` has one thread and sends a r
 each of `worker_connections` at its start, which are not among them but in the memory of the whole process.
 
 **How long.** Five rounds of three seconds of everything take about 21 minutes on a quiet machine with two cores, and at
-most 25 with the release build before them.
+most 25 with the release build before them; the scenarios of carried connections add about 6.
 
 | | |
 |---|---|

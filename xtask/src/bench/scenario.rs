@@ -3,10 +3,13 @@
 //! Owns: the goals. A new scenario is a row here, and a file where no kind fits.
 
 use super::Bench;
+use super::added::{self, Added};
 use super::measure::{Goal, Metric};
 use super::peer::Kind;
 use super::rate::Rate;
-use super::{cold_start, handshake, idle, latency, rate, reconfigure, routes, streams};
+use super::{
+    cold_start, flow_memory, handoff, handshake, idle, latency, packet, rate, reconfigure, routes, streams, websocket,
+};
 use anyhow::Result;
 
 /// A row of the table.
@@ -28,6 +31,11 @@ enum Work {
     Routes,
     Reconfigure,
     ColdStart,
+    Added(Added),
+    Handoff,
+    Packet,
+    FlowMemory,
+    WebSocket,
     Idle { scheme: &'static str, peers: &'static [Kind] },
 }
 
@@ -38,6 +46,9 @@ const PROXIES: &[Kind] = &[Kind::Nginx, Kind::Haproxy, Kind::Sluice];
 
 /// The same with the proxy that is hyper alone, where the issue asks what hyper costs.
 const AND_HYPER: &[Kind] = &[Kind::Direct, Kind::Nginx, Kind::Haproxy, Kind::Hyper, Kind::Sluice];
+
+/// Where the issue names one peer.
+const AND_NGINX: &[Kind] = &[Kind::Direct, Kind::Nginx, Kind::Sluice];
 
 /// Bytes of the body that the backend answers everywhere but below `/body`.
 pub const SMALL_BODY: u64 = 36;
@@ -51,6 +62,7 @@ const KEEP_ALIVE: Rate = Rate {
     bytes: false,
     contenders: EVERYONE,
     goal: Goal::Ratio(1.0),
+    carried: None,
 };
 
 /// Every scenario.
@@ -117,6 +129,57 @@ pub const ALL: &[Scenario] = &[
         work: Work::Routes,
     },
     Scenario {
+        name: "splice-keepalive",
+        what: "GET of 36 bytes, 32 kept connections that the kernel carries after their first request; client and backend with \
+               a core each, no quota",
+        work: Work::Rate(Rate { goal: Goal::Ratio(1.8), carried: Some(1.0), ..KEEP_ALIVE }),
+    },
+    Scenario {
+        name: "splice-cpu",
+        what: "what the same adds to the machine's processor time for each request",
+        work: Work::Added(Added::Requests),
+    },
+    Scenario {
+        name: "splice-10m",
+        what: "bodies of 10 MiB, 8 kept connections that the kernel carries after their first request; client and backend with \
+               a core each, no quota",
+        work: Work::Rate(Rate {
+            path: "/body/10m",
+            body: 10 << 20,
+            connections: 8,
+            bytes: true,
+            contenders: AND_NGINX,
+            goal: Goal::Ratio(2.5),
+            carried: Some(0.9),
+            ..KEEP_ALIVE
+        }),
+    },
+    Scenario {
+        name: "passthrough-cpu",
+        what: "bodies of 10 MiB by TLS 1.3 that passes through, 8 kept connections: what a GB adds to the machine's processor time",
+        work: Work::Added(Added::Passthrough),
+    },
+    Scenario {
+        name: "handoff",
+        what: "1,000 connections one after the other, each handed to the kernel with its first request",
+        work: Work::Handoff,
+    },
+    Scenario {
+        name: "splice-packet",
+        what: "time of the programs for a packet, by the kernel's statistics, in the load of splice-keepalive",
+        work: Work::Packet,
+    },
+    Scenario {
+        name: "splice-memory",
+        what: "memory of an open WebSocket, 4,000 of them, the kernel's included",
+        work: Work::FlowMemory,
+    },
+    Scenario {
+        name: "websocket",
+        what: "messages of 128 bytes there and back over a WebSocket, one after the other",
+        work: Work::WebSocket,
+    },
+    Scenario {
         name: "reconfigure",
         what: "one Ingress among 10,000 changes until it is served, 200 times a round (nginx: 10 reloads), under load of \
                1,000 requests/s",
@@ -152,6 +215,11 @@ impl Scenario {
             Work::Routes => routes::run(bench, self.name),
             Work::Reconfigure => reconfigure::run(bench, self.name),
             Work::ColdStart => cold_start::run(bench, self.name),
+            Work::Added(added) => added::run(bench, self.name, *added),
+            Work::Handoff => handoff::run(bench, self.name),
+            Work::Packet => packet::run(bench, self.name),
+            Work::FlowMemory => flow_memory::run(bench, self.name),
+            Work::WebSocket => websocket::run(bench, self.name),
             Work::Idle { scheme, peers } => idle::run(bench, self.name, scheme, peers),
         }
     }

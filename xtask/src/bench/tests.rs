@@ -1,7 +1,8 @@
 //! Tests of what is pure: medians, ratios, goals, the output of load programs, JSON, plots, the client's parser.
 
 use super::measure::{Better, Goal, Metric, SUBJECT, Spread, percentile, spread};
-use super::{client, load, manifest, process, report, scenario, svg};
+use super::peer::Kind;
+use super::{added, client, echo, handoff, load, manifest, packet, process, report, scenario, svg};
 use serde_json::{Map, Value, json};
 
 fn metric(better: Better, goal: Option<Goal>, samples: &[(&str, &[f64])]) -> Metric {
@@ -69,6 +70,59 @@ fn a_goal_is_met_or_missed_by_a_part_of_it() {
     check(Goal::AtMost(20.0), 25.0, false, 0.25);
     check(Goal::AtMost(0.0), 0.0, true, 0.0);
     check(Goal::AtMost(0.0), 3.0, false, 3.0);
+}
+
+#[test]
+fn plain_routing_can_be_the_peer() {
+    let samples: &[(&str, &[f64])] = &[("direct", &[200.0]), ("nginx", &[100.0]), (SUBJECT, &[180.0])];
+    let both = metric(Better::Higher, Some(Goal::Ratio(1.8)), samples);
+    let plain = both.beside("direct", "to plain routing", Goal::Ratio(1.0));
+    assert_eq!((both.ratio(), plain.ratio()), (Some(1.8), Some(0.9)));
+    assert_eq!((both.met(), plain.met()), (Some(true), Some(false)));
+    assert_eq!(plain.contenders.len(), 2);
+}
+
+#[test]
+fn noise_stands_for_what_drowns_in_it() {
+    let check = |ours: &[f64], noise, expected: f64| {
+        let mut samples: Vec<(Kind, f64)> = ours.iter().map(|added| (Kind::Sluice, *added)).collect();
+        samples.push((Kind::Nginx, 10.0));
+        let found = added::above_noise(metric(Better::Lower, None, &[]), &samples, noise);
+        assert_eq!(found.ratio(), Some(expected), "{ours:?} {noise}");
+    };
+    check(&[2.0, 2.0], 0.5, 5.0);
+    check(&[-3.0, 0.1, 2.0], 0.5, 20.0);
+    check(&[-1.0], 1.0, 10.0);
+}
+
+#[test]
+fn a_quantile_lies_within_its_bucket() {
+    let buckets = vec![(10.0, 0.0), (20.0, 50.0), (40.0, 100.0), (f64::INFINITY, 100.0)];
+    let check = |part, expected: f64| assert_eq!(handoff::quantile(&buckets, part).ok(), Some(expected), "{part}");
+    check(0.25, 15.0);
+    check(0.5, 20.0);
+    check(0.75, 30.0);
+    check(1.0, 40.0);
+    assert_eq!(handoff::quantile(&vec![(10.0, 0.0), (f64::INFINITY, 4.0)], 0.5).ok(), Some(10.0));
+    assert!(handoff::quantile(&vec![(10.0, 0.0)], 0.5).is_err());
+}
+
+#[test]
+fn programs_are_read_from_descriptors() {
+    let text = "pos:\t0\nprog_type:\t3\nprog_tag:\t0011\nprog_id:\t17\nrun_time_ns:\t900\nrun_cnt:\t9\n";
+    assert_eq!(packet::parse(text), Some(packet::Program { id: 17, runs: 9, time_ns: 900 }));
+    assert_eq!(packet::parse(&text.replace("prog_type:\t3", "prog_type:\t30")), None, "another kind of program");
+    assert_eq!(packet::parse("pos:\t0\nflags:\t02\n"), None);
+}
+
+#[test]
+fn a_message_is_answered_with_its_payload_in_the_clear() {
+    let mut input = [&[0x82, 0xfe, 0, 128, 1, 2, 3, 4], [7; 128].as_slice(), b"rest"].concat();
+    let answer = echo::take_message(&mut input).expect("it is one of ours").expect("it is whole");
+    assert_eq!(answer.get(..8), Some([0x82, 126, 0, 128, 6, 5, 4, 3].as_slice()));
+    assert_eq!((answer.len(), input.as_slice()), (132, b"rest".as_slice()));
+    assert_eq!(echo::take_message(&mut input).expect("it is not whole"), None);
+    assert!(echo::take_message(&mut vec![0; 136]).is_err());
 }
 
 const WRK: &str = "\

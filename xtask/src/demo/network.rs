@@ -147,10 +147,10 @@ impl Network {
         Ok(())
     }
 
-    /// Starts the agent. It must steer by the kernel, or not start at all.
+    /// Starts the agent. It must steer and carry by the kernel, or not start at all.
     pub fn start_agent(&mut self) -> Result<()> {
         let mut command = self.balancer(self.sluice());
-        command.args(["run", "--steering=required", "--access-log=json", "--pin-dir", PINS]);
+        command.args(["run", "--steering=required", "--splice=required", "--access-log=json", "--pin-dir", PINS]);
         command.arg("--directory").arg(self.manifests()).arg("--run-dir").arg(self.run_dir());
         command.stdin(Stdio::null()).stdout(self.log("access.log")?).stderr(self.log("agent.log")?).process_group(0);
         self.agent = Some(command.spawn().context("cannot start sluice")?);
@@ -160,6 +160,16 @@ impl Network {
     /// How the agent ended, if it did.
     pub fn agent_ended(&mut self) -> Result<Option<ExitStatus>> {
         Ok(self.agent.as_mut().context("the agent was not started")?.try_wait()?)
+    }
+
+    /// Processor time of the agent so far, in ticks: fields 14 and 15, see proc_pid_stat(5).
+    pub fn agent_cpu_ticks(&self) -> Result<u64> {
+        let agent = self.agent.as_ref().context("the agent was not started")?;
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", agent.id()))?;
+        let (_, rest) = stat.rsplit_once(')').context("no command")?;
+        let mut fields = rest.split_whitespace().skip(11);
+        let mut next = || fields.next().and_then(|field| field.parse::<u64>().ok()).context("no processor time");
+        Ok(next()? + next()?)
     }
 
     /// Waits until the agent ends.
