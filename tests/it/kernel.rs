@@ -9,6 +9,7 @@ mod lab;
 mod pins;
 mod refusals;
 mod splice_table;
+mod splice_wire;
 mod takeover;
 
 use lab::{Lab, Socket, connect};
