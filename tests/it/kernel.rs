@@ -11,6 +11,7 @@ mod pins;
 mod refusals;
 mod splice;
 mod splice_table;
+mod splice_wire;
 mod takeover;
 
 use lab::{Lab, Socket, connect};

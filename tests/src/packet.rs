@@ -137,15 +137,30 @@ impl Packet {
     /// When it could not, or a checksum is wrong.
     #[must_use]
     pub fn read(frame: &[u8]) -> Self {
+        let read = Self::parse(frame).unwrap_or_else(|| panic!("another protocol: {frame:x?}"));
+        let tcp = &frame[frame.len() - read.padding.len() - read.payload.len() - read.options.len() - 20..];
+        let tcp = &tcp[..tcp.len() - read.padding.len()];
+        let whole = sum(&[&pseudo(read.src.ip(), read.dst.ip(), tcp.len()), tcp].concat());
+        assert_eq!(whole, 0xffff, "the checksum of TCP is wrong: {tcp:x?}");
+        read
+    }
+
+    /// Reads a frame whose checksum of TCP may not be complete: one that was captured before it reached a driver. `None`
+    /// for other protocols.
+    ///
+    /// # Panics
+    /// When a header is cut off.
+    #[must_use]
+    pub fn parse(frame: &[u8]) -> Option<Self> {
         let (ethernet, packet) = frame.split_at(ETHERNET);
         let mac = |at: usize| -> [u8; 6] { ethernet[at..at + 6].try_into().expect("six bytes") };
         let mut read = match ethernet[12..] {
-            [0x08, 0x00] => Self::read_v4(packet),
-            [0x86, 0xdd] => Self::read_v6(packet),
-            _ => panic!("another protocol: {ethernet:x?}"),
+            [0x08, 0x00] if packet[9] == TCP => Self::read_v4(packet),
+            [0x86, 0xdd] if [0, 60, TCP].contains(&packet[6]) => Self::read_v6(packet)?,
+            _ => return None,
         };
         (read.mac_dst, read.mac_src) = (mac(0), mac(6));
-        read
+        Some(read)
     }
 
     fn read_v4(ip: &[u8]) -> Self {
@@ -161,13 +176,17 @@ impl Packet {
         read
     }
 
-    fn read_v6(ip: &[u8]) -> Self {
+    fn read_v6(ip: &[u8]) -> Option<Self> {
         let class = number32(ip);
         assert_eq!(class >> 28, 6, "version");
         let total = IPV6 + usize::from(number16(&ip[4..]));
         let address = |at: usize| IpAddr::from(<[u8; 16]>::try_from(&ip[at..at + 16]).expect("sixteen bytes"));
         let (mut next, mut at, mut extensions) = (ip[6], IPV6, Vec::new());
         while next != TCP {
+            // Multicast listeners are reported behind a hop-by-hop header.
+            if ![0, 60].contains(&next) {
+                return None;
+            }
             let length = (usize::from(ip[at + 1]) + 1) * 8;
             extensions.push((next, ip[at + 2..at + length].to_vec()));
             (next, at) = (ip[at], at + length);
@@ -176,12 +195,10 @@ impl Packet {
         (read.class, read.id, read.ttl) = ((class >> 20) as u8, class & 0xf_ffff, ip[7]);
         read.extensions = extensions;
         read.padding = ip[total..].to_vec();
-        read
+        Some(read)
     }
 
     fn read_tcp(tcp: &[u8], src: IpAddr, dst: IpAddr) -> Self {
-        let whole = sum(&[&pseudo(src, dst, tcp.len()), tcp].concat());
-        assert_eq!(whole, 0xffff, "the checksum of TCP is wrong: {tcp:x?}");
         let head = usize::from(tcp[12] >> 4) * 4;
         Self {
             seq: number32(&tcp[4..]),

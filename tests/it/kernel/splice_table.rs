@@ -8,7 +8,7 @@ mod native;
 mod pair;
 mod pass;
 mod rewrite;
-mod rig;
+pub mod rig;
 mod silence;
 mod speed;
 mod states;
