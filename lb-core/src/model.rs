@@ -26,10 +26,11 @@ pub use upstream::{Authorities, ProxyProtocol, Upstream, UpstreamTls};
 use crate::route::RouteTable;
 use std::sync::Arc;
 
-/// Everything that serves: routes, services, certificates. Immutable; replaced whole by one writer.
+/// Everything that serves: routes, services, certificates. Immutable; replaced whole by one writer. A copy, and the Snapshot
+/// that follows it, share what is equal.
 ///
 /// Readers hold it for one request.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Snapshot {
     /// Grows by one with each Snapshot that is published; 0 is the empty one before the first.
     pub version: u64,
@@ -38,11 +39,11 @@ pub struct Snapshot {
     /// Services by [`ServiceId`] (the index).
     pub services: Vec<Arc<Service>>,
     /// Certificates by server name.
-    pub certificates: CertificateTable,
+    pub certificates: Arc<CertificateTable>,
     /// What hosts ask of their clients.
-    pub client_auth: ClientAuthTable,
+    pub client_auth: Arc<ClientAuthTable>,
     /// Hosts whose TLS goes to a backend as it is.
-    pub passthrough: PassthroughTable,
+    pub passthrough: Arc<PassthroughTable>,
 }
 
 impl Snapshot {

@@ -1,6 +1,7 @@
 //! The routing table: indexed by host, then by path. The cost of a look-up does not grow with the number of routes.
 //!
-//! Goes in: routes, oldest owner first, through [`Builder`]. Comes out: for a host and a path, one [`Match`].
+//! Goes in: routes, oldest owner first, through [`Builder`]. Comes out: for a host and a path, one [`Match`]. A table shares
+//! with the one before it all hosts that did not change.
 //! Does not look at methods or headers, and does not fall from one host's paths to another's: a host that is
 //! listed answers for all its paths, as in ingress-nginx.
 
@@ -12,9 +13,11 @@ pub mod table;
 use crate::class::Reason;
 use crate::model::route::Target;
 use crate::model::{HostPattern, Origin, PathMatch, Route, RouteId, ServiceId, Steering};
-use host::HostIndex;
-use path::{Inserted, PathIndex};
-use std::collections::HashSet;
+use foldhash::fast::RandomState;
+use host::{Host, Hosts};
+use path::Inserted;
+use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::sync::Arc;
 
 /// What a look-up found.
@@ -41,24 +44,11 @@ impl<'a> Match<'a> {
     }
 }
 
-/// All routes with their indexes. Immutable.
-#[derive(Debug, Default)]
+/// All routes with their indexes. Immutable; a copy shares all hosts.
+#[derive(Clone, Default)]
 pub struct RouteTable {
-    routes: Vec<Route>,
-    hosts: Vec<Host>,
-    /// Places in `hosts`.
-    index: HostIndex<u32>,
+    hosts: Hosts,
     default: Option<RouteId>,
-}
-
-#[derive(Debug)]
-struct Host {
-    pattern: HostPattern,
-    paths: PathIndex,
-    default: Option<RouteId>,
-    /// The first of its routes, and whether another leads elsewhere.
-    first: Option<RouteId>,
-    several: bool,
 }
 
 impl RouteTable {
@@ -67,13 +57,17 @@ impl RouteTable {
     /// `host` is in the form of [`crate::model::host::normalize`], `path` in that of [`path::normalize`].
     #[must_use]
     pub fn find(&self, host: &str, path: &str) -> Match<'_> {
-        let entry = self.index.find(host).and_then(|place| self.hosts.get(*place as usize));
-        if let Some(id) = entry.and_then(|h| h.paths.find(path, |id| &self.routes[id.0 as usize].path)) {
-            return Match::Rule(id, &self.routes[id.0 as usize]);
+        let entry = self.hosts.find(host);
+        if let Some((place, found)) = entry
+            && let Some(route) = found.paths.find(path, |id| &found.routes[id as usize].path)
+        {
+            return Match::Rule(RouteId { host: place, route }, &found.routes[route as usize]);
         }
-        match (entry.and_then(|h| h.default).or(self.default), entry) {
-            (Some(id), _) => Match::Default(id, &self.routes[id.0 as usize]),
-            (None, Some(h)) => Match::NoPath(&h.pattern),
+        let own = entry.and_then(|(host, found)| Some(RouteId { host, route: found.default? }));
+        let default = own.or(self.default).and_then(|id| Some((id, self.get(id)?)));
+        match (default, entry) {
+            (Some((id, route)), _) => Match::Default(id, route),
+            (None, Some((_, host))) => Match::NoPath(&host.pattern),
             (None, None) => Match::NoHost,
         }
     }
@@ -81,35 +75,53 @@ impl RouteTable {
     /// A route by its id. `None` only for an id of another table.
     #[must_use]
     pub fn get(&self, id: RouteId) -> Option<&Route> {
-        self.routes.get(id.0 as usize)
+        self.hosts.at(id.host)?.routes.get(id.route as usize)
     }
 
-    /// All routes, in the order in which they were added.
+    /// All routes, host by host; those of a host in the order in which they were added.
     pub fn iter(&self) -> impl Iterator<Item = (RouteId, &Route)> {
-        (0..).map(RouteId).zip(&self.routes)
+        self.hosts.routes()
     }
 
     /// How many routes there are, default backends included.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.routes.len()
+        self.hosts.routes_len()
     }
 
     /// Whether there is no route at all.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.routes.is_empty()
+        self.len() == 0
+    }
+}
+
+impl fmt::Debug for RouteTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hosts: Vec<_> = self.hosts.iter().map(|(_, host)| host).collect();
+        f.debug_struct("RouteTable").field("hosts", &hosts).field("default", &self.default).finish()
     }
 }
 
 /// Makes a [`RouteTable`]. Add routes of older objects first: on a conflict the first one stays.
 #[derive(Debug, Default)]
 pub struct Builder {
-    table: RouteTable,
-    /// The host of each route: its place in `hosts`.
-    places: Vec<u32>,
+    /// In the order in which they were first named.
+    hosts: Vec<Draft>,
+    /// Places in `hosts`.
+    index: HashMap<HostPattern, u32, RandomState>,
+    default: Option<RouteId>,
     /// Services that some route leads to in vain.
     closed: HashSet<ServiceId>,
+}
+
+/// A host in the making.
+#[derive(Debug)]
+struct Draft {
+    pattern: HostPattern,
+    routes: Vec<Route>,
+    paths: path::Draft,
+    default: Option<u32>,
 }
 
 /// The same host and path are served already.
@@ -120,18 +132,20 @@ pub struct Conflict {
 }
 
 impl Builder {
-    /// Adds the route of a rule.
+    /// Adds the route of a rule. Answers its id in the table that [`Self::build`] makes.
     ///
     /// # Errors
     /// [`Conflict`], and the route is not added, when its host, path type and path are held already.
     pub fn rule(&mut self, route: Route) -> Result<RouteId, Conflict> {
-        let (id, place) = (self.next_id(), self.place(&route.host));
-        match self.table.hosts[place as usize].paths.insert(&route.path, id) {
+        let place = self.place(&route.host);
+        let host = &mut self.hosts[place as usize];
+        let id = RouteId { host: place, route: host.next() };
+        match host.paths.insert(&route.path, id.route) {
             Inserted::New => {
-                self.push(route, place);
+                host.push(route);
                 Ok(id)
             }
-            Inserted::Held(held) => Err(self.conflict(held)),
+            Inserted::Held(held) => Err(self.conflict(RouteId { host: place, route: held })),
         }
     }
 
@@ -142,13 +156,13 @@ impl Builder {
 
     /// Adds the default backend of one host; the first one stays, and the answer says whether this is it.
     pub fn host_default(&mut self, route: Route) -> bool {
-        let (id, place) = (self.next_id(), self.place(&route.host));
-        let host = &mut self.table.hosts[place as usize];
+        let place = self.place(&route.host);
+        let host = &mut self.hosts[place as usize];
         if host.default.is_some() {
             return false;
         }
-        host.default = Some(id);
-        self.push(route, place);
+        host.default = Some(host.next());
+        host.push(route);
         true
     }
 
@@ -157,12 +171,13 @@ impl Builder {
     /// # Errors
     /// [`Conflict`], and the route is not added, when there is one already.
     pub fn global_default(&mut self, route: Route) -> Result<(), Conflict> {
-        if let Some(held) = self.table.default {
+        if let Some(held) = self.default {
             return Err(self.conflict(held));
         }
         let place = self.place(&route.host);
-        self.table.default = Some(self.next_id());
-        self.push(route, place);
+        let host = &mut self.hosts[place as usize];
+        self.default = Some(RouteId { host: place, route: host.next() });
+        host.push(route);
         Ok(())
     }
 
@@ -174,42 +189,80 @@ impl Builder {
 
     /// Finishes: computes classes and orders expressions.
     #[must_use]
-    pub fn build(self) -> RouteTable {
-        let Self { mut table, places, closed } = self;
-        class::decide(&mut table, &places, &closed);
-        for host in &mut table.hosts {
-            host.paths.seal(|id| table.routes[id.0 as usize].path.text());
+    pub fn build(mut self) -> RouteTable {
+        let several_hosts = self.hosts.len() > 1;
+        class::decide(&mut self.hosts, self.default, several_hosts, &self.closed);
+        let mut hosts = Hosts::default();
+        for draft in self.hosts {
+            hosts.put(draft.finish());
         }
-        table.routes.shrink_to_fit();
-        table.hosts.shrink_to_fit();
-        table.index.shrink();
-        table
+        RouteTable { hosts, default: self.default }
     }
 
-    fn push(&mut self, route: Route, place: u32) {
-        let id = self.next_id();
-        let host = &mut self.table.hosts[place as usize];
-        let first = *host.first.get_or_insert(id);
-        host.several |= self.table.routes.get(first.0 as usize).is_some_and(|first| first.target != route.target);
-        self.table.routes.push(route);
-        self.places.push(place);
+    /// Finishes a table that differs from another in some hosts: all that `touched` names are as in this builder, or gone.
+    /// The builder has no others. No route of either table may be one whose owner opted in to steering.
+    ///
+    /// `None`, when the classes of other hosts may be others, too: then all must be built anew.
+    #[must_use]
+    pub fn replace<'a>(
+        mut self,
+        before: &RouteTable,
+        touched: impl IntoIterator<Item = &'a HostPattern>,
+    ) -> Option<RouteTable> {
+        let mut table = before.clone();
+        for pattern in touched {
+            if *pattern == HostPattern::Any {
+                table.default = None;
+            }
+            if !self.index.contains_key(pattern) {
+                table.hosts.remove(pattern);
+            }
+        }
+        let several_hosts = before.hosts.len() > 1;
+        class::decide(&mut self.hosts, self.default, several_hosts, &self.closed);
+        for (place, draft) in (0..).zip(self.hosts) {
+            let host = table.hosts.put(draft.finish());
+            if let Some(id) = self.default.filter(|id| id.host == place) {
+                table.default = Some(RouteId { host, ..id });
+            }
+        }
+        (several_hosts == (table.hosts.len() > 1)).then_some(table)
     }
 
     fn conflict(&self, held: RouteId) -> Conflict {
-        Conflict { held_by: self.table.routes[held.0 as usize].origin.clone() }
+        Conflict { held_by: self.hosts[held.host as usize].routes[held.route as usize].origin.clone() }
     }
 
     fn place(&mut self, pattern: &HostPattern) -> u32 {
-        let hosts = &mut self.table.hosts;
-        *self.table.index.get_or_insert_with(pattern, || {
-            let (pattern, paths) = (pattern.clone(), PathIndex::default());
-            hosts.push(Host { pattern, paths, default: None, first: None, several: false });
-            u32::try_from(hosts.len() - 1).expect("fewer than 2^32 hosts fit in memory")
-        })
+        if let Some(place) = self.index.get(pattern) {
+            return *place;
+        }
+        let place = u32::try_from(self.hosts.len()).expect("fewer than 2^32 hosts fit in memory");
+        let paths = path::Draft::default();
+        self.hosts.push(Draft { pattern: pattern.clone(), routes: Vec::new(), paths, default: None });
+        self.index.insert(pattern.clone(), place);
+        place
+    }
+}
+
+impl Draft {
+    /// The place that the next route will have.
+    fn next(&self) -> u32 {
+        u32::try_from(self.routes.len()).expect("fewer than 2^32 routes fit in memory")
     }
 
-    fn next_id(&self) -> RouteId {
-        RouteId(u32::try_from(self.table.routes.len()).expect("fewer than 2^32 routes fit in memory"))
+    fn push(&mut self, route: Route) {
+        // Most hosts have one route, and a vector that grows has room for four.
+        if self.routes.is_empty() {
+            self.routes.reserve_exact(1);
+        }
+        self.routes.push(route);
+    }
+
+    fn finish(self) -> Host {
+        let Self { pattern, routes, paths, default } = self;
+        let paths = paths.seal(|id| routes[id as usize].path.text());
+        Host { pattern, routes: routes.into(), paths, default }
     }
 }
 

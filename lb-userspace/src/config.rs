@@ -193,7 +193,7 @@ pub enum ClassMode {
 }
 
 /// How objects are read and which of them are ours.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Objects {
     /// `spec.controller` of the IngressClasses that are ours.
     pub controller_class: String,

@@ -7,6 +7,7 @@ use arc_swap::{ArcSwap, Cache};
 use lb_core::Snapshot;
 use lb_core::balance::ServiceState;
 use lb_core::model::{Service, ServiceId, ServiceKey};
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -60,14 +61,8 @@ impl Publisher {
         let mut writer = self.writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let old = self.current.load_full();
         snapshot.version = old.snapshot.version + 1;
-        let before = old.snapshot.services.iter().map(|s| &**s).zip(&old.states);
-        let kept: HashMap<&ServiceKey, (&Service, &Arc<ServiceState>)> =
-            before.map(|kept| (&kept.0.key, kept)).collect();
-        let now_ms = old.now_ms();
-        let states =
-            snapshot.services.iter().map(|s| ServiceState::carry(kept.get(&s.key).copied(), s, now_ms)).collect();
+        let states = carry(&old, &snapshot);
         let (version, epoch) = (snapshot.version, old.epoch);
-        drop(kept);
         self.current.store(Arc::new(Published { snapshot, states, epoch }));
         // It takes nothing when its thread could not be started, and then whoever holds it last takes it apart.
         drop(writer.get_or_insert_with(retire).send(old));
@@ -91,6 +86,24 @@ impl Publisher {
     pub fn reader(&self) -> Reader {
         Cache::new(self.current.clone())
     }
+}
+
+/// Balancing state of the services of a Snapshot: that of the one before, where there is one.
+fn carry(old: &Published, snapshot: &Snapshot) -> Vec<Arc<ServiceState>> {
+    let now_ms = old.now_ms();
+    let before = || old.snapshot.services.iter().zip(&old.states);
+    let by_name: OnceCell<HashMap<&ServiceKey, (&Service, &Arc<ServiceState>)>> = OnceCell::new();
+    let named = |service: &Service| {
+        let all = || before().map(|(service, state)| (&service.key, (&**service, state))).collect();
+        by_name.get_or_init(all).get(&service.key).copied()
+    };
+    let same = |place: usize, service: &Arc<Service>| {
+        // Mostly nothing has changed, and names need not be compared.
+        let (held, state) = (old.snapshot.services.get(place)?, old.states.get(place)?);
+        Arc::ptr_eq(held, service).then(|| state.clone())
+    };
+    let all = snapshot.services.iter().enumerate();
+    all.map(|(place, s)| same(place, s).unwrap_or_else(|| ServiceState::carry(named(s), s, now_ms))).collect()
 }
 
 /// How often it is looked whether the last request has let go of what served before.

@@ -30,7 +30,12 @@ fn snapshot() -> Snapshot {
         let endpoint = Endpoint { address, pod: None, node: None, zone: None, terminating: false };
         Arc::new(Service { key, endpoints: vec![endpoint], note: String::new() })
     };
-    Snapshot { routes: builder.build(), services: vec![service("a"), service("b")], passthrough, ..Snapshot::default() }
+    Snapshot {
+        routes: builder.build(),
+        services: vec![service("a"), service("b")],
+        passthrough: passthrough.into(),
+        ..Snapshot::default()
+    }
 }
 
 fn explained(secure: bool, host: &str, client: Option<[u8; 4]>) -> Explanation {

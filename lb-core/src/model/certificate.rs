@@ -77,6 +77,36 @@ impl CertificateTable {
         }
     }
 
+    /// Takes the binding of this very pattern out, and answers it.
+    pub fn remove(&mut self, pattern: &HostPattern) -> Option<Arc<Certificate>> {
+        match pattern {
+            HostPattern::Exact(name) => self.exact.remove(name),
+            HostPattern::Wildcard(suffix) => self.wildcard.remove(suffix),
+            HostPattern::Any => None,
+        }
+    }
+
+    /// The certificate of this very pattern.
+    #[must_use]
+    pub fn get(&self, pattern: &HostPattern) -> Option<&Arc<Certificate>> {
+        match pattern {
+            HostPattern::Exact(name) => self.exact.get(name),
+            HostPattern::Wildcard(suffix) => self.wildcard.get(suffix),
+            HostPattern::Any => None,
+        }
+    }
+
+    /// Names that are bound, apart from wildcards; in no order.
+    pub fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.exact.keys()
+    }
+
+    /// Whether nothing is bound.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.exact.is_empty() && self.wildcard.is_empty()
+    }
+
     /// The certificate for a server name in normal form (see [`host::normalize`]); `None` means the default one.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<&Arc<Certificate>> {

@@ -76,12 +76,13 @@ mod tests {
     #[test]
     fn exact_before_wildcard_of_one_label() {
         let pattern = |text: &str| HostPattern::parse(text).expect("a host");
+        let id = |host| RouteId { host, route: 0 };
         let mut table = PassthroughTable::default();
         assert!(table.is_empty());
-        table.insert(&pattern("a.test"), RouteId(1));
-        table.insert(&pattern("a.test"), RouteId(2));
-        table.insert(&pattern("*.test"), RouteId(3));
-        table.insert(&pattern(""), RouteId(4));
+        table.insert(&pattern("a.test"), id(1));
+        table.insert(&pattern("a.test"), id(2));
+        table.insert(&pattern("*.test"), id(3));
+        table.insert(&pattern(""), id(4));
         table.except(&pattern("here.test"));
         table.except(&pattern("a.test"));
         table.except(&pattern("elsewhere.example"));
@@ -94,12 +95,12 @@ mod tests {
             ("elsewhere.example", None),
             ("", None),
         ] {
-            assert_eq!(table.find(name), want.map(RouteId), "{name}");
+            assert_eq!(table.find(name), want.map(id), "{name}");
         }
-        assert_eq!(table.get(&pattern("*.test")), Some(RouteId(3)));
+        assert_eq!(table.get(&pattern("*.test")), Some(id(3)));
         assert_eq!(table.get(&pattern("here.test")), None);
         assert!(!table.is_empty());
-        let shown: Vec<String> = table.entries().iter().map(|(host, route)| format!("{host} {}", route.0)).collect();
+        let shown: Vec<String> = table.entries().iter().map(|(host, route)| format!("{host} {}", route.host)).collect();
         assert_eq!(shown, ["a.test 1", "*.test 3"]);
     }
 }

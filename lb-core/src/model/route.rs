@@ -12,10 +12,14 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// Index of a route in its Snapshot.
+/// Where a route is in its Snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-#[serde(transparent)]
-pub struct RouteId(pub u32);
+pub struct RouteId {
+    /// Place of its host.
+    pub host: u32,
+    /// Place among the routes of the host.
+    pub route: u32,
+}
 
 /// Longest path of a rule, bytes. The API server allows more; nothing that people write comes near.
 pub const PATH_BYTES_MAX: usize = 4_096;

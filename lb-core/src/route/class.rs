@@ -4,7 +4,7 @@
 //! A later request of a connection that is not looked at may name any path of its host, so a host is judged as one; and
 //! it may name any host, so the routes to its service are compared, too.
 
-use super::RouteTable;
+use super::Draft;
 use crate::class::{self, Classified, Facts};
 use crate::filter::Filter;
 use crate::filter::source_range::SourceRange;
@@ -13,18 +13,20 @@ use crate::model::upstream::Protocol;
 use crate::model::{Balance, HashKey, PathMatch, Route, RouteId, ServiceId};
 use std::collections::{HashMap, HashSet};
 
-/// Decides the classes. `places` are the places of routes in `hosts`.
-pub fn decide(table: &mut RouteTable, places: &[u32], closed: &HashSet<ServiceId>) {
-    let hosts = judge(table, places, closed);
-    let several_hosts = table.hosts.len() > 1;
-    for ((id, place), route) in (0..).map(RouteId).zip(places).zip(&mut table.routes) {
-        let Some((facts, refusals)) = hosts.get(*place as usize) else { continue };
-        let mut facts = *facts;
-        facts.opted_in = route.steering.connection;
-        facts.others_opted_in = *refusals == 0;
-        facts.default_of_others = table.default == Some(id) && several_hosts;
-        route.class = class::classify(facts);
-        route.upgrade = upgrade(route);
+/// Decides the classes of hosts. `default` is the default backend of everything, if one of them has it.
+pub(super) fn decide(hosts: &mut [Draft], default: Option<RouteId>, several_hosts: bool, closed: &HashSet<ServiceId>) {
+    let guarded = guarded(hosts, closed);
+    for (place, host) in (0..).zip(hosts) {
+        let default = default.filter(|id| id.host == place).map(|id| id.route);
+        let (of_host, refusals) = judge(host, default, &guarded);
+        for (id, route) in (0..).zip(&mut host.routes) {
+            let mut facts = of_host;
+            facts.opted_in = route.steering.connection;
+            facts.others_opted_in = refusals == 0;
+            facts.default_of_others = default == Some(id) && several_hosts;
+            route.class = class::classify(facts);
+            route.upgrade = upgrade(route);
+        }
     }
 }
 
@@ -34,17 +36,14 @@ fn upgrade(route: &Route) -> Classified {
     class::classify_upgrade(facts)
 }
 
-/// What holds for each host, and how many of its routes are of owners who did not opt in.
-fn judge(table: &RouteTable, places: &[u32], closed: &HashSet<ServiceId>) -> Vec<(Facts, usize)> {
-    let guarded = guarded(&table.routes, closed);
-    let of_host = |host: &super::Host| {
-        let backends = if host.several { 2 } else { 1 };
-        (Facts { backends, uncovered: host.default.is_none(), ..Facts::default() }, 0)
-    };
-    let mut hosts: Vec<(Facts, usize)> = table.hosts.iter().map(of_host).collect();
-    for ((id, place), route) in (0..).map(RouteId).zip(places).zip(&table.routes) {
-        let Some((facts, refusals)) = hosts.get_mut(*place as usize) else { continue };
-        if is_whole(&route.path) || table.default == Some(id) {
+/// What holds for a host, and how many of its routes are of owners who did not opt in.
+fn judge(host: &Draft, default: Option<u32>, guarded: &HashSet<ServiceId>) -> (Facts, usize) {
+    let several = host.routes.iter().any(|route| host.routes.first().is_some_and(|first| first.target != route.target));
+    let backends = if several { 2 } else { 1 };
+    let mut facts = Facts { backends, uncovered: host.default.is_none(), ..Facts::default() };
+    let mut refusals = 0;
+    for (id, route) in (0..).zip(&host.routes) {
+        if is_whole(&route.path) || default == Some(id) {
             facts.uncovered = false;
         }
         facts.filtered |= route.filters.iter().any(Filter::needs_each_request);
@@ -52,22 +51,23 @@ fn judge(table: &RouteTable, places: &[u32], closed: &HashSet<ServiceId>) -> Vec
         facts.body_limit |= route.steering.body_limit;
         facts.balanced_by_request |= is_balanced_by_request(&route.policy.balance);
         facts.guarded_elsewhere |= matches!(&route.target, Target::Service(id) if guarded.contains(id));
-        endpoints(facts, route);
-        *refusals += usize::from(!route.steering.connection);
+        endpoints(&mut facts, route);
+        refusals += usize::from(!route.steering.connection);
     }
-    hosts
+    (facts, refusals)
 }
 
 /// Services that are not reached by the same clients through all routes.
-fn guarded(routes: &[Route], closed: &HashSet<ServiceId>) -> HashSet<ServiceId> {
+fn guarded(hosts: &[Draft], closed: &HashSet<ServiceId>) -> HashSet<ServiceId> {
+    let routes = || hosts.iter().flat_map(|host| &host.routes);
     let mut guarded = HashSet::new();
     // Most tables have no owner who asks.
-    if !routes.iter().any(|route| route.steering.connection) {
+    if !routes().any(|route| route.steering.connection) {
         return guarded;
     }
     guarded.extend(closed);
     let mut ranges: HashMap<ServiceId, Option<&SourceRange>> = HashMap::new();
-    for route in routes {
+    for route in routes() {
         let Target::Service(id) = route.target else { continue };
         let range =
             route.filters.iter().find_map(|f| if let Filter::SourceRange(range) = f { Some(range) } else { None });

@@ -1,29 +1,37 @@
 //! The index by path of one host: Exact by one hash look-up, Prefix by one for each element, expressions in order.
 //!
-//! Goes in: paths of rules, then paths of requests in normal form ([`normalize`]). Comes out: the id of the winner.
+//! Goes in: paths of rules, then paths of requests in normal form ([`normalize`]). Comes out: the place of the winner among
+//! the routes of the host.
 
 use super::table::Table;
-use crate::model::{PathMatch, RouteId};
+use crate::model::PathMatch;
 use std::borrow::Cow;
 
 /// Paths of one host.
 #[derive(Debug, Default)]
 pub struct PathIndex {
-    exact: Table<RouteId>,
+    exact: Table<u32>,
     /// By path without trailing slashes; `/foo` and `/foo/` share a key, and the longer one wins for both.
     prefix: Table<PrefixEntry>,
     /// Most elements that a Prefix of this host has: longer request paths are cut there before the first look-up.
     depth_max: usize,
     /// By descending length of the text.
-    regex: Vec<RouteId>,
-    /// Who has an expression; of use until it is sealed.
-    regex_texts: Table<RouteId>,
+    regex: Box<[u32]>,
+}
+
+/// An index in the making.
+#[derive(Debug, Default)]
+pub struct Draft {
+    index: PathIndex,
+    regex: Vec<u32>,
+    /// Who has an expression.
+    regex_texts: Table<u32>,
 }
 
 #[derive(Debug, Default)]
 struct PrefixEntry {
-    plain: Option<RouteId>,
-    slashed: Option<RouteId>,
+    plain: Option<u32>,
+    slashed: Option<u32>,
 }
 
 /// What became of an insertion.
@@ -32,14 +40,14 @@ pub enum Inserted {
     /// It is in.
     New,
     /// The same type and path are held by this route.
-    Held(RouteId),
+    Held(u32),
 }
 
-impl PathIndex {
-    /// Adds a path. Call [`Self::seal`] after the last one.
-    pub fn insert(&mut self, path: &PathMatch, id: RouteId) -> Inserted {
+impl Draft {
+    /// Adds a path.
+    pub fn insert(&mut self, path: &PathMatch, id: u32) -> Inserted {
         let slot = match path {
-            PathMatch::Exact(text) => return put(&mut self.exact, &rule_form(text), id),
+            PathMatch::Exact(text) => return put(&mut self.index.exact, &rule_form(text), id),
             PathMatch::Regex(expression) => {
                 let outcome = put(&mut self.regex_texts, expression.text(), id);
                 if outcome == Inserted::New {
@@ -50,8 +58,8 @@ impl PathIndex {
             PathMatch::Prefix(text) => {
                 let text = rule_form(text);
                 let key = text.trim_end_matches('/');
-                self.depth_max = self.depth_max.max(key.matches('/').count());
-                let (entry, _) = self.prefix.get_or_insert_with(key, PrefixEntry::default);
+                self.index.depth_max = self.index.depth_max.max(key.matches('/').count());
+                let (entry, _) = self.index.prefix.get_or_insert_with(key, PrefixEntry::default);
                 if key.len() < text.len() { &mut entry.slashed } else { &mut entry.plain }
             }
         };
@@ -65,17 +73,20 @@ impl PathIndex {
     }
 
     /// Orders the expressions by descending length; those of one length by descending text, as ingress-nginx does.
-    pub fn seal<'a>(&mut self, text: impl Fn(RouteId) -> &'a str) {
-        self.regex_texts = Table::default();
+    #[must_use]
+    pub fn seal<'a>(mut self, text: impl Fn(u32) -> &'a str) -> PathIndex {
         self.regex.sort_by(|a, b| {
             let (a, b) = (text(*a), text(*b));
             b.len().cmp(&a.len()).then_with(|| b.cmp(a))
         });
+        PathIndex { regex: self.regex.into(), ..self.index }
     }
+}
 
+impl PathIndex {
     /// The winner for a request path in normal form: an equal Exact path, else the longest of Prefix and expression.
     #[must_use]
-    pub fn find<'a>(&self, path: &str, rule: impl Fn(RouteId) -> &'a PathMatch) -> Option<RouteId> {
+    pub fn find<'a>(&self, path: &str, rule: impl Fn(u32) -> &'a PathMatch) -> Option<u32> {
         if let Some(id) = self.exact.get(path) {
             return Some(*id);
         }
@@ -96,7 +107,7 @@ impl PathIndex {
         prefix
     }
 
-    fn find_prefix(&self, path: &str) -> Option<RouteId> {
+    fn find_prefix(&self, path: &str) -> Option<u32> {
         if self.prefix.is_empty() {
             return None;
         }
@@ -211,7 +222,7 @@ fn first_elements(path: &str, count: usize) -> &str {
     }
 }
 
-fn put(table: &mut Table<RouteId>, text: &str, id: RouteId) -> Inserted {
+fn put(table: &mut Table<u32>, text: &str, id: u32) -> Inserted {
     match table.get_or_insert_with(text, || id) {
         (_, true) => Inserted::New,
         (held, false) => Inserted::Held(*held),

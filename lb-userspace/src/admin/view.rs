@@ -200,7 +200,7 @@ mod tests {
         let id = builder.rule(Route { filters: Arc::new([range, redirect]), ..plain }).expect("new");
         let mut passthrough = PassthroughTable::default();
         passthrough.insert(&host, id);
-        let snapshot = Snapshot { routes: builder.build(), passthrough, ..Snapshot::default() };
+        let snapshot = Snapshot { routes: builder.build(), passthrough: passthrough.into(), ..Snapshot::default() };
         let shown: Vec<String> = routes(&snapshot)
             .iter()
             .map(|r| {

@@ -4,9 +4,12 @@
 //! name; where several files claim a name, the first file by name holds it and the others are reported.
 //! Does not interpret objects, except that a Secret's certificate is parsed once and remembered with it.
 
+pub mod journal;
+
 use super::object::Object;
 use super::reason;
 use super::translate::tls::{self, InvalidSecret, Parsed};
+use journal::{Journal, Mark};
 use k8s_openapi::api::core::v1::{Endpoints, Node, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
@@ -24,6 +27,7 @@ pub struct Store {
     /// Names that more than one document claims.
     contested: BTreeSet<Arc<ObjectRef>>,
     len: usize,
+    journal: Journal,
 }
 
 /// An object in the store.
@@ -101,6 +105,28 @@ impl Store {
     #[must_use]
     pub fn get(&self, key: &ObjectRef) -> Option<&Stored> {
         self.objects.get(&key.kind)?.get(key)?.first()
+    }
+
+    /// Now, for [`Self::changes`].
+    #[must_use]
+    pub fn mark(&self) -> Mark {
+        self.journal.mark()
+    }
+
+    /// The names whose objects changed since; `None`, when these are too many or not known.
+    #[must_use]
+    pub fn changes(&self, since: &Mark) -> Option<impl Iterator<Item = &Arc<ObjectRef>>> {
+        self.journal.since(since)
+    }
+
+    /// An Ingress.
+    #[must_use]
+    pub fn ingress(&self, key: &ObjectRef) -> Option<(&Arc<ObjectRef>, &Ingress)> {
+        let (key, claims) = self.objects.get(&Kind::Ingress)?.get_key_value(key)?;
+        match &claims.first()?.object {
+            Object::Ingress(ingress) => Some((key, ingress)),
+            _ => None,
+        }
     }
 
     /// All Ingresses, by namespace and name.
@@ -196,6 +222,7 @@ impl Store {
         // A name has one claim, but for mistakes, and a vector that grows has room for four.
         claims.reserve_exact(1);
         claims.insert(at, stored);
+        self.journal.add(&key);
         match claims.len() {
             1 => self.len += 1,
             _ => drop(self.contested.insert(key.clone())),
@@ -205,6 +232,8 @@ impl Store {
 
     fn release(&mut self, key: &ObjectRef, owned: impl Fn(&Option<Place>) -> bool) {
         let Some(kind) = self.objects.get_mut(&key.kind) else { return };
+        let Some((known, _)) = kind.get_key_value(key) else { return };
+        self.journal.add(known);
         let Some(claims) = kind.get_mut(key) else { return };
         claims.retain(|stored| !owned(&stored.place));
         if claims.len() < 2 {

@@ -1,7 +1,7 @@
 //! Translation: what is in the store becomes what serves. Pure, and it never fails.
 //!
 //! Goes in: a [`Store`], the settings, the time. Comes out: a Snapshot and Problems, in an order that depends on the
-//! objects alone, not on what was translated before: a [`Translator`] remembers only what saves work. After it there is no Ingress, only hosts, routes, services and certificates. Older objects win over
+//! objects alone, not on what was translated before: a [`Translator`] remembers only what saves work ([`memory`]). After it there is no Ingress, only hosts, routes, services and certificates. Older objects win over
 //! younger ones; an object without a creation time is younger than one with, and then namespace and name decide.
 
 pub mod annotations;
@@ -10,6 +10,7 @@ pub mod class;
 pub mod client_auth;
 pub mod endpoints;
 pub mod expression;
+pub mod memory;
 pub mod passthrough;
 pub mod path;
 pub mod report;
@@ -18,6 +19,7 @@ pub mod shared;
 pub mod steering;
 pub mod tls;
 pub mod topology;
+mod update;
 
 use super::reason;
 use super::store::Store;
@@ -26,10 +28,11 @@ use annotations::Settings;
 use backend::Services;
 use class::Classes;
 use expression::Compiled;
-use k8s_openapi::api::networking::v1::IngressSpec;
+use k8s_openapi::api::networking::v1::{Ingress, IngressSpec};
 use k8s_openapi::jiff::Timestamp;
-use lb_core::model::ObjectRef;
+use lb_core::model::{ObjectRef, ServiceId};
 use lb_core::{Problem, Snapshot};
+use memory::{Memory, Owners};
 use report::Report;
 use shared::Shared;
 use std::sync::Arc;
@@ -46,6 +49,8 @@ pub struct Served<'a> {
     pub settings: Settings,
     /// What its class says of paths.
     pub mode: ClassMode,
+    /// When it was created.
+    pub created: Option<Timestamp>,
 }
 
 /// Translates, and remembers what the next translation can use.
@@ -53,6 +58,7 @@ pub struct Served<'a> {
 pub struct Translator {
     compiled: Compiled,
     shared: Shared,
+    memory: Option<Memory>,
 }
 
 /// Translates once. `now_s` is the time in seconds since 1970; only certificates look at it.
@@ -62,25 +68,48 @@ pub fn translate(store: &Store, objects: &config::Objects, now_s: i64) -> (Snaps
 }
 
 impl Translator {
-    /// Translates everything, as [`translate()`].
+    /// Translates as [`translate()`], but for the order of hosts and the numbers of services. Only what changed since
+    /// the last time is looked at, where that will do.
     #[must_use]
     pub fn translate(&mut self, store: &Store, objects: &config::Objects, now_s: i64) -> (Snapshot, Vec<Problem>) {
+        self.update(store, objects, now_s).unwrap_or_else(|| self.all(store, objects, now_s))
+    }
+
+    fn all(&mut self, store: &Store, objects: &config::Objects, now_s: i64) -> (Snapshot, Vec<Problem>) {
+        // What it holds would outlast the sweep.
+        self.memory = None;
         let mut report = Report::new(store);
-        let served = served(store, objects, &mut self.shared, &mut report);
+        let served = served(store.ingresses(), store, objects, &mut self.shared, &mut report);
         let certificates = tls::bind(&served, store, now_s, &mut report);
         let client_auth = client_auth::bind(&served, &mut report);
         let mut services = Services::new(store, Location::of(store, objects));
         let holders = passthrough::Holders::of(&served, &mut report);
         let tables = rule::Tables { certificates: &certificates, client_auth: &client_auth, holders: &holders };
-        let (routes, passed) = rule::routes(&served, tables, &mut self.compiled, &mut services, &mut report);
-        let passthrough = holders.table(&passed);
+        let made = rule::routes(&served, tables, &mut self.compiled, &mut services, &mut report);
+        let routes = made.builder.build();
+        let passthrough = holders.table(&made.passed).into();
         steering::report(&routes, &mut report);
         drop(holders);
+        let services = services.finish();
+        let (certificates, client_auth) = (certificates.into(), client_auth.into());
+        let snapshot = Snapshot { version: 0, routes, services, certificates, client_auth, passthrough };
+        let memory = Memory {
+            mark: store.mark(),
+            objects: objects.clone(),
+            now_s,
+            stale_at_s: store.certificates_change_at_s(now_s),
+            snapshot: snapshot.clone(),
+            problems: report.finish(),
+            services: snapshot.services.iter().map(|service| service.key.clone()).zip((0..).map(ServiceId)).collect(),
+            owners: Owners::of(&served, made.services, store),
+            steered: served.iter().any(|ingress| ingress.settings.steering.connection),
+        };
         drop(served);
         self.compiled.sweep();
         self.shared.sweep();
-        let services = services.finish();
-        (Snapshot { version: 0, routes, services, certificates, client_auth, passthrough }, report.finish())
+        let problems = memory.problems.clone();
+        self.memory = Some(memory);
+        (snapshot, problems)
     }
 
     /// How many path expressions were compiled so far.
@@ -90,17 +119,18 @@ impl Translator {
     }
 }
 
-/// The Ingresses that are ours, oldest first.
+/// Those of the Ingresses, which come by name, that are ours, oldest first.
 fn served<'a>(
-    store: &'a Store,
+    ingresses: impl Iterator<Item = (&'a Arc<ObjectRef>, &'a Ingress)>,
+    store: &Store,
     objects: &config::Objects,
     shared: &mut Shared,
     report: &mut Report<'_>,
 ) -> Vec<Served<'a>> {
     let classes = Classes::read(store, objects, report);
-    let mut ours: Vec<(Age<'_>, Served<'a>)> = Vec::new();
+    let mut ours: Vec<Served<'_>> = Vec::new();
     let mut plain: Option<Settings> = None;
-    for (key, ingress) in store.ingresses() {
+    for (key, ingress) in ingresses {
         let Some((spec, mode)) = classes.claim(key, ingress, report) else { continue };
         let given = ingress.metadata.annotations.as_ref();
         let settings = match &plain {
@@ -123,24 +153,11 @@ fn served<'a>(
             );
         }
         let created = ingress.metadata.creation_timestamp.as_ref().map(|time| time.0);
-        ours.push((Age::new(created, key), Served { key, spec, settings, mode }));
+        ours.push(Served { key, spec, settings, mode, created });
     }
-    ours.sort_by(|(a, _), (b, _)| a.cmp(b));
-    ours.into_iter().map(|(_, served)| served).collect()
-}
-
-/// Orders objects from oldest to youngest.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Age<'a> {
-    unknown: bool,
-    created: Option<Timestamp>,
-    key: &'a ObjectRef,
-}
-
-impl<'a> Age<'a> {
-    fn new(created: Option<Timestamp>, key: &'a ObjectRef) -> Self {
-        Self { unknown: created.is_none(), created, key }
-    }
+    // Those of one age stay as they came, by name.
+    ours.sort_by_key(|ingress| (ingress.created.is_none(), ingress.created));
+    ours
 }
 
 #[cfg(test)]

@@ -86,7 +86,7 @@ mod tests {
         for (host, auth) in [("must.test", auth("ca", true)), ("may.test", auth("ca", false))] {
             assert!(client_auth.insert(&HostPattern::parse(host).expect("a host"), &auth));
         }
-        Snapshot { client_auth, ..Snapshot::default() }
+        Snapshot { client_auth: client_auth.into(), ..Snapshot::default() }
     }
 
     fn facts(tls: Option<Session>) -> Facts {

@@ -62,7 +62,7 @@ fn asking(endpoint: SocketAddr, hosts: &[(&str, &Arc<ClientAuth>)]) -> Snapshot 
     for (host, auth) in hosts {
         assert!(client_auth.insert(&HostPattern::parse(host).expect("a host"), auth));
     }
-    Snapshot { client_auth, ..snapshot(&[endpoint]) }
+    Snapshot { client_auth: client_auth.into(), ..snapshot(&[endpoint]) }
 }
 
 fn show(card: Option<&Card>, versions: &[&'static SupportedProtocolVersion]) -> Arc<ClientConfig> {

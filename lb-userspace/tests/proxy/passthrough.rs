@@ -21,9 +21,9 @@ use std::time::Duration;
 fn passing(endpoints: &[SocketAddr], change: impl FnOnce(&mut Route)) -> Snapshot {
     let mut passthrough = PassthroughTable::default();
     for host in ["pass.test", "*.wild.test"] {
-        passthrough.insert(&HostPattern::parse(host).expect("a host"), RouteId(0));
+        passthrough.insert(&HostPattern::parse(host).expect("a host"), RouteId { host: 0, route: 0 });
     }
-    Snapshot { routes: routes(change), passthrough, ..snapshot(endpoints) }
+    Snapshot { routes: routes(change), passthrough: passthrough.into(), ..snapshot(endpoints) }
 }
 
 /// The ClientHello of a real client.

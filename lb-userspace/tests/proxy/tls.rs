@@ -107,7 +107,7 @@ pub fn with_certificates(endpoint: SocketAddr, bindings: &[(&str, &Arc<Certifica
     for (name, certificate) in bindings {
         certificates.insert(&HostPattern::parse(name).expect("a host"), (*certificate).clone());
     }
-    Snapshot { certificates, ..snapshot(&[endpoint]) }
+    Snapshot { certificates: certificates.into(), ..snapshot(&[endpoint]) }
 }
 
 #[test]

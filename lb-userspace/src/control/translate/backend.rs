@@ -6,6 +6,7 @@ use super::endpoints::{self, Slices};
 use super::report::Report;
 use super::rule;
 use super::topology::Location;
+use foldhash::fast::RandomState;
 use k8s_openapi::api::core::v1::{Service as KubeService, ServicePort};
 use k8s_openapi::api::networking::v1::{IngressBackend, ServiceBackendPort};
 use lb_core::model::route::Target;
@@ -17,10 +18,15 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Services<'a> {
     store: &'a Store,
-    slices: Slices<'a>,
+    /// Made when it is first needed.
+    slices: Option<Slices<'a>>,
     location: Location,
-    known: HashMap<Named<'a>, Result<ServiceId, Refused>>,
+    known: HashMap<Named<'a>, Result<ServiceId, Refused>, RandomState>,
+    /// Those of the Snapshot before, by name.
+    before: Option<&'a HashMap<ServiceKey, ServiceId, RandomState>>,
     services: Vec<Arc<Service>>,
+    /// Which ones the Ingress at hand names.
+    named: Vec<ServiceId>,
 }
 
 /// What a backend names, borrowed: most backends name what another one has named already.
@@ -51,7 +57,28 @@ impl<'a> Services<'a> {
     /// Nothing yet, of a store, seen from a place.
     #[must_use]
     pub fn new(store: &'a Store, location: Location) -> Self {
-        Self { store, slices: Slices::of(store), location, known: HashMap::new(), services: Vec::new() }
+        let (known, services, named) = (HashMap::default(), Vec::new(), Vec::new());
+        Self { store, slices: None, location, known, before: None, services, named }
+    }
+
+    /// Those of the Snapshot before, none of which has changed; more may come.
+    #[must_use]
+    pub fn after(
+        store: &'a Store,
+        location: Location,
+        before: &'a HashMap<ServiceKey, ServiceId, RandomState>,
+        services: Vec<Arc<Service>>,
+    ) -> Self {
+        Self { before: Some(before), services, ..Self::new(store, location) }
+    }
+
+    /// Which ones were named since this was last asked, each once.
+    pub fn take_named(&mut self) -> Box<[ServiceId]> {
+        self.named.sort_unstable();
+        self.named.dedup();
+        let named = self.named.as_slice().into();
+        self.named.clear();
+        named
     }
 
     /// Where the requests of a backend of an Ingress in `namespace` go. `origin` is where it is named.
@@ -72,6 +99,7 @@ impl<'a> Services<'a> {
         });
         match found {
             Ok(id) => {
+                self.named.push(id);
                 self.note_no_endpoints(origin, id, report);
                 Target::Service(id)
             }
@@ -93,6 +121,9 @@ impl<'a> Services<'a> {
     }
 
     fn resolve(&mut self, key: &ServiceKey, report: &mut Report<'_>) -> Result<ServiceId, Refused> {
+        if let Some(id) = self.before.and_then(|before| before.get(key)) {
+            return Ok(*id);
+        }
         let (namespace, name) = (&*key.namespace, &*key.name);
         let service = self.store.service(namespace, name).ok_or_else(|| Refused {
             field: "service.name",
@@ -101,7 +132,8 @@ impl<'a> Services<'a> {
             remedy: "Create the Service, or correct the name.".to_owned(),
         })?;
         let port = port(key, service)?;
-        let (endpoints, note) = endpoints::choose(key, service, port, &self.slices, self.store, &self.location, report);
+        let slices = self.slices.get_or_insert_with(|| Slices::of(self.store));
+        let (endpoints, note) = endpoints::choose(key, service, port, slices, self.store, &self.location, report);
         let id = ServiceId(u32::try_from(self.services.len()).unwrap_or(u32::MAX));
         self.services.push(Arc::new(Service { key: key.clone(), endpoints, note }));
         Ok(id)

@@ -1,8 +1,8 @@
 //! Compiled path expressions by their text: each is compiled once, however many paths have it, and however often
 //! everything is translated anew. Most translations follow a change of one object; compiling is what would cost most.
 //!
-//! Goes in: the text of a path. Comes out: the shared expression, or why there is none. What no translation asks for any
-//! more is let go by [`Compiled::sweep`], so there are never more than the objects of two states have.
+//! Goes in: the text of a path. Comes out: the shared expression, or why there is none. What nobody asks for or
+//! holds any more is let go by [`Compiled::sweep`].
 
 use lb_core::model::{Expression, InvalidPath};
 use std::collections::HashMap;
@@ -41,10 +41,11 @@ impl Compiled {
         outcome
     }
 
-    /// Ends a translation: lets go of what it did not ask for.
+    /// Ends a translation: lets go of what it did not ask for and nobody else holds.
     pub fn sweep(&mut self) {
         let round = self.round;
-        self.known.retain(|_, known| known.round == round);
+        let held = |known: &Known| known.outcome.as_ref().is_ok_and(|expression| Arc::strong_count(expression) > 1);
+        self.known.retain(|_, known| known.round == round || held(known));
         self.round += 1;
     }
 

@@ -11,10 +11,10 @@ use crate::config::ClassMode;
 use k8s_openapi::api::networking::v1::{HTTPIngressPath, IngressBackend, IngressRule};
 use lb_core::model::route::Target;
 use lb_core::model::{
-    CertificateTable, ClientAuthTable, Expression, HostPattern, ObjectRef, Origin, PathMatch, Route, RouteId, Steering,
-    host,
+    CertificateTable, ClientAuthTable, Expression, HostPattern, ObjectRef, Origin, PathMatch, Route, RouteId,
+    ServiceId, Steering, host,
 };
-use lb_core::route::{Builder, RouteTable, plain_route};
+use lb_core::route::{Builder, plain_route};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -33,30 +33,43 @@ pub struct Tables<'a> {
     pub holders: &'a Holders<'a>,
 }
 
-/// Makes the routing table of all Ingresses, oldest first; and says which of the routes take TLS of their hosts as it is.
+/// What Ingresses make of their rules.
+#[derive(Debug)]
+pub struct Made {
+    /// Their routes.
+    pub builder: Builder,
+    /// Which of the routes take TLS of their hosts as it is.
+    pub passed: Vec<(HostPattern, RouteId)>,
+    /// The services that each Ingress names.
+    pub services: Vec<Box<[ServiceId]>>,
+}
+
+/// Makes the routes of Ingresses, oldest first.
 pub fn routes<'s>(
     served: &[Served<'s>],
     tables: Tables<'_>,
     compiled: &mut Compiled,
     services: &mut Services<'s>,
     report: &mut Report<'_>,
-) -> (RouteTable, Vec<(HostPattern, RouteId)>) {
+) -> Made {
     let mut routes = Routes {
         builder: Builder::default(),
         defaults: HashMap::new(),
         expressions: 0,
         expression_hosts: path::expression_hosts(served),
-        certified: Certified::of(tables.certificates),
+        parents: None,
         tables,
         passed: Vec::new(),
         compiled,
         services,
         report,
     };
+    let mut named = Vec::with_capacity(served.len());
     for ingress in served {
         routes.ingress(ingress);
+        named.push(routes.services.take_named());
     }
-    (routes.builder.build(), routes.passed)
+    Made { builder: routes.builder, passed: routes.passed, services: named }
 }
 
 struct Routes<'a, 's, 'r> {
@@ -67,7 +80,8 @@ struct Routes<'a, 's, 'r> {
     expressions: usize,
     /// Where all paths of Ingresses in class mode `nginx` are expressions.
     expression_hosts: HashSet<HostPattern>,
-    certified: Certified,
+    /// Parents of the names that have a certificate; made when a wildcard host first asks.
+    parents: Option<HashSet<Arc<str>>>,
     tables: Tables<'a>,
     /// Routes that take TLS of their hosts as it is.
     passed: Vec<(HostPattern, RouteId)>,
@@ -200,7 +214,7 @@ impl<'s> Routes<'_, 's, '_> {
         target: Target,
     ) -> Route {
         let settings = &ingress.settings;
-        let certified = self.certified.may_cover(&host);
+        let certified = self.may_be_certified(&host);
         let Tables { client_auth, holders, .. } = self.tables;
         let closed = client_auth::closed(ingress, &host, client_auth).or_else(|| holders.closed(ingress, &host));
         let target = self.shut(target, closed.as_ref());
@@ -212,6 +226,20 @@ impl<'s> Routes<'_, 's, '_> {
             policy: settings.policy.clone(),
             steering: Steering { client_certificates, ..settings.steering },
             ..plain_route(host, path, origin, target)
+        }
+    }
+
+    /// Whether a certificate is found for some host that the pattern covers: `ssl-redirect` does nothing for the others.
+    fn may_be_certified(&mut self, pattern: &HostPattern) -> bool {
+        let table = self.tables.certificates;
+        match pattern {
+            HostPattern::Exact(name) => table.find(name).is_some(),
+            HostPattern::Wildcard(_) if table.get(pattern).is_some() => true,
+            HostPattern::Wildcard(suffix) => {
+                let parents = || table.names().filter_map(|name| host::parent(name)).map(Into::into).collect();
+                self.parents.get_or_insert_with(parents).contains(suffix)
+            }
+            HostPattern::Any => !table.is_empty(),
         }
     }
 
@@ -258,39 +286,3 @@ pub fn field(origin: &Origin, name: &str) -> String {
 
 const DEFAULT_REMEDY: &str =
     "Keep one default backend. The older Ingress holds it; without a creation time, the first by name.";
-
-/// Which hosts may have a certificate: `ssl-redirect` does nothing for the others.
-struct Certified {
-    exact: HashSet<Arc<str>>,
-    wildcard: HashSet<Arc<str>>,
-    /// Parents of exact names.
-    parents: HashSet<Arc<str>>,
-}
-
-impl Certified {
-    fn of(certificates: &CertificateTable) -> Self {
-        let mut certified = Self { exact: HashSet::new(), wildcard: HashSet::new(), parents: HashSet::new() };
-        for (pattern, _) in certificates.entries() {
-            match pattern {
-                HostPattern::Exact(name) => {
-                    certified.parents.extend(host::parent(&name).map(Into::into));
-                    certified.exact.insert(name);
-                }
-                HostPattern::Wildcard(suffix) => drop(certified.wildcard.insert(suffix)),
-                HostPattern::Any => {}
-            }
-        }
-        certified
-    }
-
-    /// Whether a certificate is found for some host that the pattern covers.
-    fn may_cover(&self, pattern: &HostPattern) -> bool {
-        match pattern {
-            HostPattern::Exact(name) => {
-                self.exact.contains(name) || host::parent(name).is_some_and(|p| self.wildcard.contains(p))
-            }
-            HostPattern::Wildcard(suffix) => self.wildcard.contains(suffix) || self.parents.contains(suffix),
-            HostPattern::Any => !self.exact.is_empty() || !self.wildcard.is_empty(),
-        }
-    }
-}

@@ -10,7 +10,7 @@ use super::Served;
 use super::report::Report;
 use aws_lc_rs::digest;
 use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::api::networking::v1::IngressTLS;
+use k8s_openapi::api::networking::v1::{IngressSpec, IngressTLS};
 use lb_core::model::certificate::PrivateKey;
 use lb_core::model::{Authorities, Certificate, CertificateTable, HostPattern, Kind, ObjectRef};
 use rustls::RootCertStore;
@@ -57,6 +57,25 @@ pub fn bind(served: &[Served<'_>], store: &Store, now_s: i64, report: &mut Repor
         }
     }
     binder.table
+}
+
+/// The hosts that an Ingress asks a certificate for.
+#[must_use]
+pub fn hosts(key: &ObjectRef, spec: &IngressSpec, store: &Store) -> Vec<HostPattern> {
+    let mut hosts = Vec::new();
+    for tls in spec.tls.iter().flatten() {
+        let listed = tls.hosts.iter().flatten();
+        hosts.extend(listed.filter_map(|host| HostPattern::parse(host).ok()));
+        let Some(name) = tls.secret_name.as_deref().filter(|_| hosts_are_absent(tls)) else { continue };
+        if let Some(Ok(certificate)) = store.certificate(&ObjectRef::new(Kind::Secret, key.namespace.clone(), name)) {
+            hosts.extend(certificate.names.iter().filter_map(|name| HostPattern::parse(name).ok()));
+        }
+    }
+    hosts
+}
+
+fn hosts_are_absent(tls: &IngressTLS) -> bool {
+    tls.hosts.as_ref().is_none_or(Vec::is_empty)
 }
 
 /// Reads the certificate and the key of a Secret.
@@ -131,7 +150,7 @@ impl Binder<'_, '_> {
         let secret = ObjectRef::new(Kind::Secret, owner.namespace.clone(), name);
         let Some(certificate) = self.certificate(owner, &secret, &format!("{field}.secretName")) else { return };
         let own = certificate.names.iter().filter_map(|name| HostPattern::parse(name).ok());
-        let named = tls.hosts.as_ref().is_some_and(|hosts| !hosts.is_empty());
+        let named = !hosts_are_absent(tls);
         let hosts: Vec<HostPattern> = if named { hosts } else { own.collect() };
         if hosts.is_empty() && !named {
             let message = format!("Neither hosts nor the certificate of {secret} name a host, so nobody sees it.");

@@ -8,7 +8,7 @@ use crate::publish::Publisher;
 use arc_swap::ArcSwap;
 use lb_core::Snapshot;
 use lb_core::model::certificate::PrivateKey;
-use lb_core::model::{Certificate, host};
+use lb_core::model::{Certificate, CertificateTable, host};
 use rustls::SupportedCipherSuite;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer};
@@ -33,6 +33,8 @@ pub struct Keys {
 struct Ready {
     next: Arc<ByFingerprint>,
     serving: Arc<ByFingerprint>,
+    /// What `next` was made of.
+    table: Arc<CertificateTable>,
 }
 
 type ByFingerprint = HashMap<String, (Arc<Certificate>, Arc<CertifiedKey>)>;
@@ -53,7 +55,12 @@ impl Keys {
 
     /// Makes the keys of a Snapshot ready. Call it before the Snapshot is published, from the thread that publishes.
     pub fn prepare(&self, snapshot: &Snapshot) {
-        let serving = self.ready.load().next.clone();
+        let ready = self.ready.load_full();
+        let (serving, table) = (ready.next.clone(), snapshot.certificates.clone());
+        // Most changes concern no certificate.
+        if Arc::ptr_eq(&ready.table, &table) {
+            return self.ready.store(Arc::new(Ready { next: serving.clone(), serving, table }));
+        }
         let mut next = ByFingerprint::default();
         for (_, certificate) in snapshot.certificates.entries() {
             if next.contains_key(&certificate.fingerprint) {
@@ -72,7 +79,7 @@ impl Keys {
                 }
             }
         }
-        self.ready.store(Arc::new(Ready { next: Arc::new(next), serving }));
+        self.ready.store(Arc::new(Ready { next: Arc::new(next), serving, table }));
     }
 
     /// SHA-256 of the default certificate, hexadecimal.

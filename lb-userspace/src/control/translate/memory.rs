@@ -1,0 +1,249 @@
+//! What a translation leaves to the next one: what it made, and which Ingresses had a say in what.
+//!
+//! Goes in: what a translation made. Comes out: the Ingresses and hosts that a change may concern ([`Affected`]). Nothing
+//! in here decides what serves: without it the next translation would come to the same result, later.
+
+use super::super::store::Store;
+use super::super::store::journal::Mark;
+use super::{Served, tls};
+use crate::config;
+use foldhash::fast::RandomState;
+use k8s_openapi::api::networking::v1::IngressSpec;
+use lb_core::model::{HostPattern, Kind, ObjectRef, ServiceId, ServiceKey};
+use lb_core::{Problem, Snapshot};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// Ingresses that are translated apart from the others. Where more hang together, all are translated.
+pub const AFFECTED_MAX: usize = 256;
+
+/// The memory of a translator.
+#[derive(Debug)]
+pub struct Memory {
+    /// What the store was like.
+    pub mark: Mark,
+    /// The settings.
+    pub objects: config::Objects,
+    /// When it was.
+    pub now_s: i64,
+    /// From when on certificates are to be looked at again, seconds since 1970.
+    pub stale_at_s: Option<i64>,
+    /// What was made.
+    pub snapshot: Snapshot,
+    /// What its owners were told.
+    pub problems: Vec<Problem>,
+    /// Services by name.
+    pub services: HashMap<ServiceKey, ServiceId, RandomState>,
+    /// Who had a say.
+    pub owners: Owners,
+    /// Somebody opted in to steering of whole connections, whose classes look at the routes of other hosts.
+    pub steered: bool,
+}
+
+/// The Ingresses that are ours, and what each had a say in.
+#[derive(Debug, Default)]
+pub struct Owners {
+    by_name: HashMap<Arc<ObjectRef>, Owner, RandomState>,
+    by_host: HashMap<HostPattern, Few<Arc<ObjectRef>>, RandomState>,
+    /// How many Ingresses name each service.
+    users: Vec<u32>,
+}
+
+/// What an Ingress has a say in.
+#[derive(Debug)]
+pub struct Owner {
+    /// Hosts of its rules and certificates; every host, for a default backend.
+    pub hosts: Few<HostPattern>,
+    /// Services that it names.
+    pub services: Box<[ServiceId]>,
+    /// It asks for what is decided for hosts before their routes.
+    pub decides: bool,
+}
+
+/// Mostly one.
+#[derive(Debug)]
+pub enum Few<T> {
+    /// One.
+    One(T),
+    /// Any number.
+    Many(Vec<T>),
+}
+
+/// What a change may concern: everything that hangs together by hosts with what changed.
+#[derive(Debug, Default)]
+pub struct Affected {
+    /// The Ingresses, those that are no more among them.
+    pub names: BTreeSet<Arc<ObjectRef>>,
+    /// The hosts. No other Ingress has a say in them.
+    pub hosts: BTreeSet<HostPattern>,
+}
+
+impl Affected {
+    /// What the changes of a store since a translation may concern. `None`, when that may be anything.
+    #[must_use]
+    pub fn of(store: &Store, memory: &Memory) -> Option<Self> {
+        let (mut affected, mut hosts) = (Self::default(), Vec::new());
+        for name in store.changes(&memory.mark)? {
+            if name.kind != Kind::Ingress {
+                return None;
+            }
+            if affected.names.insert(name.clone()) {
+                hosts.extend_from_slice(memory.owners.hosts(name));
+                let spec = store.ingress(name).and_then(|(_, ingress)| ingress.spec.as_ref());
+                hosts.extend(spec.map(|spec| named_hosts(name, spec, store)).unwrap_or_default());
+            }
+        }
+        while let Some(host) = hosts.pop() {
+            if affected.hosts.contains(&host) {
+                continue;
+            }
+            for name in memory.owners.of_host(&host) {
+                if affected.names.insert(name.clone()) {
+                    hosts.extend_from_slice(memory.owners.hosts(name));
+                }
+            }
+            affected.hosts.insert(host);
+            if affected.names.len() > AFFECTED_MAX {
+                return None;
+            }
+        }
+        Some(affected)
+    }
+}
+
+/// The hosts that an Ingress has a say in, each once.
+fn named_hosts(key: &ObjectRef, spec: &IngressSpec, store: &Store) -> Vec<HostPattern> {
+    let rules = spec.rules.iter().flatten().map(|rule| rule.host.as_deref().unwrap_or_default());
+    let mut hosts: Vec<HostPattern> = rules.filter_map(|host| HostPattern::parse(host).ok()).collect();
+    hosts.extend(spec.default_backend.as_ref().map(|_| HostPattern::Any));
+    hosts.extend(tls::hosts(key, spec, store));
+    hosts.sort_unstable();
+    hosts.dedup();
+    hosts
+}
+
+impl Owner {
+    /// What an Ingress has a say in, with the services that it was found to name.
+    #[must_use]
+    pub fn of(ingress: &Served<'_>, services: Box<[ServiceId]>, store: &Store) -> Self {
+        let mut hosts = named_hosts(ingress.key, ingress.spec, store);
+        let hosts = match hosts.pop() {
+            Some(one) if hosts.is_empty() => Few::One(one),
+            last => {
+                hosts.extend(last);
+                Few::Many(hosts)
+            }
+        };
+        let decides = ingress.settings.passthrough.is_some() || ingress.settings.client_auth.is_some();
+        Self { hosts, services, decides }
+    }
+}
+
+impl Owners {
+    /// All Ingresses, with the services that each names.
+    #[must_use]
+    pub fn of(served: &[Served<'_>], services: Vec<Box<[ServiceId]>>, store: &Store) -> Self {
+        let mut owners = Self::default();
+        owners.by_name.reserve(served.len());
+        owners.by_host.reserve(served.len());
+        for (ingress, services) in served.iter().zip(services) {
+            owners.insert(ingress.key, Owner::of(ingress, services, store));
+        }
+        owners
+    }
+
+    /// The hosts that an Ingress had a say in.
+    #[must_use]
+    pub fn hosts(&self, name: &ObjectRef) -> &[HostPattern] {
+        self.by_name.get(name).map_or(&[], |owner| owner.hosts.as_slice())
+    }
+
+    /// Whether an Ingress asked for what is decided for hosts before their routes.
+    #[must_use]
+    pub fn decides(&self, name: &ObjectRef) -> bool {
+        self.by_name.get(name).is_some_and(|owner| owner.decides)
+    }
+
+    /// The Ingresses that had a say in a host.
+    #[must_use]
+    pub fn of_host(&self, host: &HostPattern) -> &[Arc<ObjectRef>] {
+        self.by_host.get(host).map_or(&[], Few::as_slice)
+    }
+
+    /// Adds an Ingress.
+    pub fn insert(&mut self, name: &Arc<ObjectRef>, owner: Owner) {
+        for host in owner.hosts.as_slice() {
+            match self.by_host.get_mut(host) {
+                Some(names) => names.push(name.clone()),
+                None => drop(self.by_host.insert(host.clone(), Few::One(name.clone()))),
+            }
+        }
+        for id in &owner.services {
+            let place = id.0 as usize;
+            if place >= self.users.len() {
+                self.users.resize(place + 1, 0);
+            }
+            self.users[place] += 1;
+        }
+        self.by_name.insert(name.clone(), owner);
+    }
+
+    /// Takes an Ingress out.
+    pub fn remove(&mut self, name: &ObjectRef) {
+        let Some(owner) = self.by_name.remove(name) else { return };
+        for host in owner.hosts.as_slice() {
+            if self.by_host.get_mut(host).is_some_and(|names| names.remove(|known| **known == *name)) {
+                self.by_host.remove(host);
+            }
+        }
+        for id in &owner.services {
+            self.users[id.0 as usize] -= 1;
+        }
+    }
+
+    /// Whether every service would still be named, if these Ingresses named others.
+    #[must_use]
+    pub fn keep_services<'a>(
+        &self,
+        names: impl Iterator<Item = &'a Arc<ObjectRef>>,
+        instead: &[Box<[ServiceId]>],
+    ) -> bool {
+        let mut fewer: HashMap<ServiceId, u32, RandomState> = HashMap::default();
+        for id in names.filter_map(|name| self.by_name.get(name)).flat_map(|owner| &owner.services) {
+            *fewer.entry(*id).or_default() += 1;
+        }
+        let still = |id: &ServiceId| instead.iter().any(|services| services.contains(id));
+        fewer.iter().all(|(id, count)| self.users.get(id.0 as usize).is_some_and(|all| all > count) || still(id))
+    }
+}
+
+impl<T> Few<T> {
+    /// All of them.
+    pub fn as_slice(&self) -> &[T] {
+        match self {
+            Self::One(one) => std::slice::from_ref(one),
+            Self::Many(many) => many,
+        }
+    }
+
+    fn push(&mut self, value: T) {
+        *self = match std::mem::replace(self, Self::Many(Vec::new())) {
+            Self::One(one) => Self::Many(vec![one, value]),
+            Self::Many(mut many) => {
+                many.push(value);
+                Self::Many(many)
+            }
+        };
+    }
+
+    /// Takes out what is meant, and answers whether nothing is left.
+    fn remove(&mut self, meant: impl Fn(&T) -> bool) -> bool {
+        match self {
+            Self::One(one) => meant(one),
+            Self::Many(many) => {
+                many.retain(|value| !meant(value));
+                many.is_empty()
+            }
+        }
+    }
+}
