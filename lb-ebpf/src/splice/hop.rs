@@ -83,8 +83,7 @@ fn look_up(ctx: &TcContext, v6: bool, this: *mut Direction, now: u64) -> Option<
     }
     let mut neighbour = neighbour(&route);
     // SAFETY: arguments are integers and the kernel's own type.
-    let verdict =
-        unsafe { bpf_redirect_neigh(route.ifindex, &raw mut neighbour, size_of::<Neighbour>() as i32, 0) };
+    let verdict = unsafe { bpf_redirect_neigh(route.ifindex, &raw mut neighbour, size_of::<Neighbour>() as i32, 0) };
     will_redirect(verdict, Hop::Kernel)
 }
 

@@ -82,9 +82,8 @@ fn v4(frame: Frame, length: u32) -> Result<(Key, Packet), NoPacket> {
     const FRAGMENT: u16 = 0x3fff_u16.to_be();
     let ip = frame.at::<Ipv4>(ETHERNET).ok_or(NoPacket::Short)?;
     // SAFETY: see `read`.
-    let (version_words, [_, protocol], fragment, total, src, dst) = unsafe {
-        ((*ip).version_words, (*ip).ttl_protocol, (*ip).fragment, (*ip).length, (*ip).src, (*ip).dst)
-    };
+    let (version_words, [_, protocol], fragment, total, src, dst) =
+        unsafe { ((*ip).version_words, (*ip).ttl_protocol, (*ip).fragment, (*ip).length, (*ip).src, (*ip).dst) };
     let head = usize::from(version_words & 0xf) * 4;
     if version_words >> 4 != 4 || head < size_of::<Ipv4>() || protocol != PROTOCOL_TCP || fragment & FRAGMENT != 0 {
         return Err(NoPacket::Other);
@@ -98,8 +97,7 @@ fn v4(frame: Frame, length: u32) -> Result<(Key, Packet), NoPacket> {
 fn v6(frame: Frame, length: u32) -> Result<(Key, Packet), NoPacket> {
     let ip = frame.at::<Ipv6>(ETHERNET).ok_or(NoPacket::Short)?;
     // SAFETY: see `read`.
-    let (payload, [mut next, _], src, dst) =
-        unsafe { ((*ip).payload, (*ip).next_limit, (*ip).src, (*ip).dst) };
+    let (payload, [mut next, _], src, dst) = unsafe { ((*ip).payload, (*ip).next_limit, (*ip).src, (*ip).dst) };
     let mut offset = ETHERNET + size_of::<Ipv6>();
     for _ in 0..EXTENSIONS_MAX {
         if next != PROTOCOL_HOP_BY_HOP && next != PROTOCOL_DESTINATION {
@@ -134,8 +132,7 @@ fn ip_end(total: u32, length: u32) -> u32 {
 fn tcp(frame: Frame, offset: usize, end: u32, length: u32, v6: bool) -> Result<([u16; 2], Packet), NoPacket> {
     let tcp = frame.at::<Tcp>(offset).ok_or(NoPacket::Short)?;
     // SAFETY: see `read`.
-    let (ports, seq, ack, words, flags) =
-        unsafe { ((*tcp).ports, (*tcp).seq, (*tcp).ack, (*tcp).words, (*tcp).flags) };
+    let (ports, seq, ack, words, flags) = unsafe { ((*tcp).ports, (*tcp).seq, (*tcp).ack, (*tcp).words, (*tcp).flags) };
     let head = usize::from(words >> 4) * 4;
     let start = (offset + head) as u32;
     if head < size_of::<Tcp>() || start > end || end > length {
@@ -144,14 +141,7 @@ fn tcp(frame: Frame, offset: usize, end: u32, length: u32, v6: bool) -> Result<(
     if frame.start + offset + head > frame.end {
         return Err(NoPacket::Short);
     }
-    let packet = Packet {
-        v6,
-        tcp: offset,
-        head,
-        payload: end - start,
-        seq: u32::from_be(seq),
-        ack: u32::from_be(ack),
-        flags,
-    };
+    let packet =
+        Packet { v6, tcp: offset, head, payload: end - start, seq: u32::from_be(seq), ack: u32::from_be(ack), flags };
     Ok((ports, packet))
 }

@@ -31,8 +31,7 @@ pub struct Changes {
 #[inline(always)]
 pub fn write(frame: Frame, packet: &Packet, pair: &Pair) -> Option<Changes> {
     let this = pair.this();
-    let mut changes =
-        Changes { addresses: Difference::NONE, fields: Difference::NONE, uncovered: Difference::NONE };
+    let mut changes = Changes { addresses: Difference::NONE, fields: Difference::NONE, uncovered: Difference::NONE };
     if packet.v6 {
         v6(frame, this, &mut changes)?;
     } else {

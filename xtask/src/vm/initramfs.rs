@@ -17,7 +17,7 @@ pub const SAYS_KERNEL: &str = "sluice-vm kernel:";
 pub const SAYS_STATUS: &str = "sluice-vm status:";
 
 /// Modules that the tests need; what they depend on is found.
-const MODULES: [&str; 1] = ["veth"];
+const MODULES: [&str; 3] = ["veth", "sch_ingress", "cls_bpf"];
 
 /// Our binaries.
 pub struct Programs {
