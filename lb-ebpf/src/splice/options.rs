@@ -33,21 +33,30 @@ const FRAME: usize = 0xff;
 const OFFSET: usize = 0x3f;
 
 /// Timestamps behind two bytes of padding, as every stack sends them.
-const USUAL: u32 = u32::from_be_bytes([NO_OPERATION, NO_OPERATION, TIMESTAMPS, TIMESTAMPS_BYTES as u8]).to_be();
+const USUAL: [u8; 4] = [NO_OPERATION, NO_OPERATION, TIMESTAMPS, TIMESTAMPS_BYTES as u8];
+const USUAL_BYTES: usize = 12;
 
-/// Rewrites the options.
+/// Rewrites the options. Those that come as every stack sends them need no loop.
 #[inline(always)]
 pub fn write(frame: Frame, packet: &Packet, pair: &Pair, fields: &mut Difference) -> Option<()> {
     if packet.head == TCP {
         return Some(());
     }
-    let first = frame.at::<u32>(packet.tcp + TCP)?;
-    // SAFETY: `at` checked the bounds; so for all pointers of it below.
-    if packet.head == TCP + 12 && unsafe { *first } == USUAL {
-        return timestamps(frame, packet.tcp + TCP + 4, packet, pair, fields);
+    let mut at = TCP;
+    if packet.head >= TCP + USUAL_BYTES && head_of(frame, packet, TCP)? == USUAL {
+        timestamps(frame, packet.tcp + TCP + 4, packet, pair, fields)?;
+        at += USUAL_BYTES;
+        if packet.head == at {
+            return Some(());
+        }
+        if let [NO_OPERATION, NO_OPERATION, SACK, length @ 10..] = head_of(frame, packet, at)?
+            && usize::from(length) + 2 == packet.head - at
+        {
+            return blocks(frame, packet.tcp + at + 4, usize::from(length) - SACK_HEAD, pair, fields);
+        }
     }
     let packet = &Packet { tcp: forget(packet.tcp) & FRAME, head: forget(packet.head) & OFFSET, ..*packet };
-    let found = find(frame, packet)?;
+    let found = find(frame, packet, packet.head - at)?;
     let (at, blocks_at, bytes) = (found & OFFSET, (found >> 8) & OFFSET, (found >> 16) & OFFSET);
     if at != 0 {
         timestamps(frame, packet.tcp + at, packet, pair, fields)?;
@@ -58,12 +67,19 @@ pub fn write(frame: Frame, packet: &Packet, pair: &Pair, fields: &mut Difference
     Some(())
 }
 
-/// Looks for options in any order and at any offset. Answers where in the TCP header the content of timestamps begins, in
-/// the next byte where that of SACK does, and in the next the length of that; 0 for none. Of two of a kind the last counts,
-/// as it does for Linux.
+/// Four bytes of the TCP header; as stacks send them: twice padding, the kind of an option, its length.
 #[inline(always)]
-fn find(frame: Frame, packet: &Packet) -> Option<usize> {
-    let (mut left, mut found) = (packet.head - TCP, 0);
+fn head_of(frame: Frame, packet: &Packet, at: usize) -> Option<[u8; 4]> {
+    // SAFETY: `at` checked the bounds; so for all pointers of it below.
+    Some(unsafe { *frame.at::<u32>(packet.tcp + at)? }.to_ne_bytes())
+}
+
+/// Looks for options in any order and at any offset, in the last `left` bytes of the header. Answers where in the header
+/// the content of timestamps begins, in the next byte where that of SACK does, and in the next the length of that; 0 for
+/// none. Of two of a kind the last counts, as it does for Linux.
+#[inline(always)]
+fn find(frame: Frame, packet: &Packet, mut left: usize) -> Option<usize> {
+    let mut found = 0;
     for _ in 0..READ_MAX {
         (left, found) = (forget(left), forget(found));
         if left == 0 || left > OPTIONS_MAX {

@@ -7,8 +7,8 @@
 use super::splice_table::rig::{load, map, now_ns};
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, MapData, PerCpuArray};
-use aya::programs::tc::{self, TcAttachType};
 use aya::programs::SchedClassifier;
+use aya::programs::tc::{self, TcAttachType};
 use lb_common::addr::from_ip;
 use lb_common::maps;
 use lb_common::outcome::SpliceOutcome;
@@ -166,9 +166,8 @@ impl Wire {
         while let Ok(length) = recv(capture.as_raw_fd(), &mut bytes, MsgFlags::empty()) {
             frames.extend(Packet::parse(&bytes[..length]));
         }
-        let ends = |stream: &TcpStream| {
-            (stream.local_addr().expect("an address"), stream.peer_addr().expect("an address"))
-        };
+        let ends =
+            |stream: &TcpStream| (stream.local_addr().expect("an address"), stream.peer_addr().expect("an address"));
         let ((front, client), (back, backend)) = (ends(&self.front), ends(&self.back));
         let from_client = side(&frames, client, front);
         let to_client = side(&frames, front, client);

@@ -35,13 +35,7 @@ fn right(rig: &Rig, from: Sender) -> Known {
 }
 
 fn insert(rig: &mut Rig, family: Family, hop: Known, hop_ns: u64) -> Conn {
-    let set = |d: Direction| Direction {
-        hop_ifindex: hop.ifindex,
-        hop_dst: hop.dst,
-        hop_src: hop.src,
-        hop_ns,
-        ..d
-    };
+    let set = |d: Direction| Direction { hop_ifindex: hop.ifindex, hop_dst: hop.dst, hop_src: hop.src, hop_ns, ..d };
     let conn = rig.conn(family, ACTIVE);
     let conn = Conn { up: set(conn.up), down: set(conn.down), ..conn };
     rig.insert(family, &conn);

@@ -137,7 +137,7 @@ impl Family {
             activate_ack: TO_BACKEND_NEXT,
             activate_seq: BACKEND_NEXT,
             generation: GENERATION,
-            begun_ns: now_ns() - BEGUN_MS * 1_000_000,
+            begun_ns: now_ns().wrapping_sub(BEGUN_MS * 1_000_000),
             ..Conn::ZERO
         }
     }

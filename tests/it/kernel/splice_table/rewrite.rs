@@ -7,7 +7,7 @@ use super::pair::{
 use super::rig::{Program, Rig, take};
 use super::{FAMILIES, outcome};
 use lb_common::splice::{ACTIVE, CLOCK_KNOWN, Conn, UP};
-use lb_tests::packet::{ACK, Packet, PSH, RST, SYN, sack, timestamps};
+use lb_tests::packet::{ACK, PSH, Packet, RST, SYN, sack, timestamps};
 
 const BOTH: [Program; 2] = [Program::Splice, Program::Native];
 
@@ -255,7 +255,8 @@ fn clocks_that_are_known_are_moved() {
     let taken = take();
     let mut rig = taken.rig();
     for family in FAMILIES {
-        for ((up, down), (before, behind)) in OFFSETS.into_iter().flat_map(|o| layouts().into_iter().map(move |l| (o, l)))
+        for ((up, down), (before, behind)) in
+            OFFSETS.into_iter().flat_map(|o| layouts().into_iter().map(move |l| (o, l)))
         {
             let options = |value: u32, echo: u32| {
                 [&before, &vec![8, 10], &value.to_be_bytes().to_vec(), &echo.to_be_bytes().to_vec(), &behind]

@@ -179,8 +179,7 @@ impl Rig {
     pub fn events(&mut self) -> Vec<(u32, u32)> {
         let mut events = Vec::new();
         while let Some(item) = self.events.next() {
-            let words: Vec<u32> =
-                item.chunks_exact(4).map(|b| u32::from_ne_bytes([b[0], b[1], b[2], b[3]])).collect();
+            let words: Vec<u32> = item.chunks_exact(4).map(|b| u32::from_ne_bytes([b[0], b[1], b[2], b[3]])).collect();
             assert_eq!((words.len(), words[1], words[3]), (4, CONN, 0), "an event");
             events.push((words[0], words[2]));
         }

@@ -1,8 +1,8 @@
 //! The way out of the local stack.
 
+use super::FAMILIES;
 use super::pair::{Family, GENERATION, Sender};
 use super::rig::{Program, Rig, TC_DROP, TC_PASS, take};
-use super::FAMILIES;
 use lb_common::splice::{ACTIVE, CLOSING, Conn, DIRTY, EVENT_REFUSED, FREE, WAITING};
 use lb_tests::packet::{ACK, FIN, PSH, Packet, RST};
 
@@ -64,11 +64,9 @@ fn everything_else_leaves_as_it_is() {
         let arriving = family.packet(Sender::Client);
         let mut protocol = sent(family, Sender::Client, ACK).bytes();
         protocol[12..14].copy_from_slice(&[0x08, 0x06]);
-        for (frame, outcome) in [
-            (other.bytes(), "passed_unknown"),
-            (arriving.bytes(), "passed_unknown"),
-            (protocol, "passed_protocol"),
-        ] {
+        for (frame, outcome) in
+            [(other.bytes(), "passed_unknown"), (arriving.bytes(), "passed_unknown"), (protocol, "passed_protocol")]
+        {
             let ran = rig.run(Program::Silence, client, &frame);
             assert_eq!((ran.verdict, ran.counted, ran.bytes), (TC_PASS, vec![(outcome, 1)], frame));
         }
