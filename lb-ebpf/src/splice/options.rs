@@ -49,7 +49,7 @@ pub fn write(frame: Frame, packet: &Packet, pair: &Pair, fields: &mut Difference
         if packet.head == at {
             return Some(());
         }
-        if let [NO_OPERATION, NO_OPERATION, SACK, length @ 10..] = head_of(frame, packet, at)?
+        if let [NO_OPERATION, NO_OPERATION, SACK, length @ 10..=255] = head_of(frame, packet, at)?
             && usize::from(length) + 2 == packet.head - at
         {
             return blocks(frame, packet.tcp + at + 4, usize::from(length) - SACK_HEAD, pair, fields);
