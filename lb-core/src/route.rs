@@ -218,7 +218,7 @@ impl Builder {
                 table.hosts.remove(pattern);
             }
         }
-        let several_hosts = before.hosts.len() > 1;
+        let several_hosts = before.hosts.count() > 1;
         class::decide(&mut self.hosts, self.default, several_hosts, &self.closed);
         for (place, draft) in (0..).zip(self.hosts) {
             let host = table.hosts.put(draft.finish());
@@ -226,7 +226,7 @@ impl Builder {
                 table.default = Some(RouteId { host, ..id });
             }
         }
-        (several_hosts == (table.hosts.len() > 1)).then_some(table)
+        (several_hosts == (table.hosts.count() > 1)).then_some(table)
     }
 
     fn conflict(&self, held: RouteId) -> Conflict {

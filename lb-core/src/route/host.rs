@@ -75,7 +75,7 @@ impl Hosts {
 
     /// How many hosts there are.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.end as usize - self.free.len()
     }
 
@@ -212,9 +212,9 @@ mod tests {
             hosts.remove(&HostPattern::Exact("unknown.test".into()));
         }
         hosts.remove(&HostPattern::Any);
-        assert_eq!((before.len(), hosts.len()), (3 * PART + 2, 2 * PART + 1));
-        assert_eq!(before.iter().count(), before.len());
-        assert_eq!(hosts.iter().count(), hosts.len());
+        assert_eq!((before.count(), hosts.count()), (3 * PART + 2, 2 * PART + 1));
+        assert_eq!(before.iter().count(), before.count());
+        assert_eq!(hosts.iter().count(), hosts.count());
         for (name, then, now) in [
             ("h1.test", Some("h1.test"), Some("*.test")),
             ("h100.test", Some("h100.test"), Some("h100.test")),

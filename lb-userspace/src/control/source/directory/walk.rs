@@ -136,6 +136,7 @@ impl Walk {
         if link {
             real = fs::canonicalize(&path).unwrap_or(real);
             self.name(&real);
+            self.led_through(real_directory, &path);
         }
         match fs::metadata(&path) {
             Ok(metadata) if metadata.is_dir() => self.subdirectory(&path, depth + 1),
@@ -154,6 +155,18 @@ impl Walk {
         let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         if let (Ok(parent), Some(name)) = (fs::canonicalize(parent), path.file_name()) {
             self.out.directories.entry(parent).or_default().names.insert(name.to_owned());
+        }
+    }
+
+    /// Takes an interest in the links that a link leads through: one of them, `..data`, is how a mounted ConfigMap changes.
+    fn led_through(&mut self, directory: &Path, link: &Path) {
+        let Ok(target) = fs::read_link(link) else { return };
+        let mut path = directory.to_owned();
+        for element in target.components() {
+            path.push(element);
+            if path.is_symlink() {
+                self.name(&path);
+            }
         }
     }
 
