@@ -3,22 +3,16 @@
 use lb_tests::agent::{Setup, text};
 use lb_tests::client::Connection;
 use lb_tests::lab::{HTTP, Lab, pod};
-use lb_tests::manifest::{ingress, service};
+use lb_tests::manifest::{annotated, service};
 use lb_tests::scratch::Scratch;
 use serde_json::Value;
 
-/// An Ingress for `/` of a host with annotations in YAML flow style.
-fn annotated(name: &str, host: &str, annotations: &str) -> String {
-    let text = ingress(name, host, &[("Prefix", "/", "web", 80)]);
-    text.replace("namespace: default}\nspec", &format!("namespace: default, annotations: {{{annotations}}}}}\nspec"))
-}
-
 fn manifests() -> Scratch {
     let manifests = Scratch::new();
-    manifests.write("stream.yaml", annotated("stream", "stream.test", "sluice.dev/steering: connection"));
-    manifests.write("vault.yaml", annotated("vault", "vault.test", "sluice.dev/tls: passthrough"));
+    manifests.write("stream.yaml", annotated("stream", "stream.test", ("web", 80), "sluice.dev/steering: connection"));
+    manifests.write("vault.yaml", annotated("vault", "vault.test", ("web", 80), "sluice.dev/tls: passthrough"));
     let refused = "sluice.dev/steering: connection, nginx.ingress.kubernetes.io/rewrite-target: /x";
-    manifests.write("refused.yaml", annotated("refused", "refused.test", refused));
+    manifests.write("refused.yaml", annotated("refused", "refused.test", ("web", 80), refused));
     manifests.write("web.yaml", service("web", 80, &[pod(10, 8080)]));
     manifests
 }

@@ -20,6 +20,7 @@ mod kernel;
 mod malformed;
 mod paths;
 mod smuggling;
+mod splice;
 mod steering;
 mod tls;
 mod websocket;

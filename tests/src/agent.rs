@@ -253,16 +253,27 @@ impl Agent {
         assert!(status.success(), "after SIGTERM the agent ended with {status}");
     }
 
-    /// Ends the agent by SIGKILL and starts it again with the same directories. Waits until the new one is ready.
-    #[must_use]
-    pub fn kill_and_restart(mut self, lab: &Lab, manifests: &Path) -> Self {
+    /// Ends the agent by SIGKILL.
+    pub fn kill(&mut self) {
         self.signal(Signal::SIGKILL);
         self.wait();
         self.child = None;
+    }
+
+    /// Starts the agent again, after [`kill`](Self::kill), with the same directories. Waits until the new one is ready.
+    #[must_use]
+    pub fn restart(mut self, lab: &Lab, manifests: &Path) -> Self {
         let scratch = self.scratch.take().expect("only a dropped agent has no scratch directory");
         let mut agent = self.setup.clone().spawn_in(lab, manifests, scratch);
         agent.wait_ready(&lab.balancer);
         agent
+    }
+
+    /// Ends the agent by SIGKILL and starts it again with the same directories. Waits until the new one is ready.
+    #[must_use]
+    pub fn kill_and_restart(mut self, lab: &Lab, manifests: &Path) -> Self {
+        self.kill();
+        self.restart(lab, manifests)
     }
 
     fn try_wait(&mut self) -> Option<ExitStatus> {

@@ -2,8 +2,13 @@
 //!
 //! Comes out: YAML documents. Fixed manifests are files in `tests/data`.
 
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::fmt::Write;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// A path of a rule: type, path, service and port as the rule names it.
 pub type PathRule<'a> = (&'a str, &'a str, &'a str, u16);
@@ -26,6 +31,13 @@ pub fn ingress(name: &str, host: &str, paths: &[PathRule<'_>]) -> String {
     }
     text.push_str("---\n");
     text
+}
+
+/// An Ingress for all paths of a host, with annotations in YAML flow style.
+#[must_use]
+pub fn annotated(name: &str, host: &str, (service, port): (&str, u16), annotations: &str) -> String {
+    let text = ingress(name, host, &[("Prefix", "/", service, port)]);
+    text.replace("namespace: default}\nspec", &format!("namespace: default, annotations: {{{annotations}}}}}\nspec"))
 }
 
 /// A Service in namespace `default` with one port, and an EndpointSlice with one ready pod for each address.
@@ -103,6 +115,25 @@ impl TestCertificate {
             certificate_pem: made.cert.pem(),
             key_pem: made.signing_key.serialize_pem(),
         }
+    }
+
+    /// The certificate, PEM.
+    #[must_use]
+    pub fn pem(&self) -> &str {
+        &self.certificate_pem
+    }
+
+    /// What a TLS server does that shows it.
+    #[must_use]
+    pub fn server(&self) -> ServerConfig {
+        let key = PrivateKeyDer::from_pem_slice(self.key_pem.as_bytes()).expect("it was made just now");
+        ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .and_then(|config| {
+                let chain = vec![CertificateDer::from(self.der.clone())];
+                config.with_no_client_auth().with_single_cert(chain, key)
+            })
+            .expect("certificate and key belong together")
     }
 
     /// The Secret of type `kubernetes.io/tls` that holds it, in namespace `default`.
