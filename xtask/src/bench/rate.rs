@@ -127,6 +127,11 @@ impl Costs {
         let costs = Self::named(scenario, name, unit, machine, rate.goal);
         let name = if rate.bytes { "throughput to plain routing" } else { "requests to plain routing" };
         let plain = rate.carried.map(|goal| (name, goal));
+        let mut costs = costs;
+        if plain.is_some() {
+            // What is carried adds next to nothing, so there is no ratio to it: `splice-cpu` says what can be said.
+            costs.machine.better = Better::Neither;
+        }
         Self { body: rate.bytes.then_some(rate.body), workers: rate.workers, plain, ..costs }
     }
 

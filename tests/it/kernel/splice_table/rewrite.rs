@@ -152,8 +152,10 @@ fn checksums_are_right_at_their_edges() {
     }
     let taken = take();
     let mut rig = taken.rig();
-    // Every value of the last word: among them those where either checksum is 0 or 0xffff, and those that make it so.
-    for last in 0..=u16::MAX {
+    // Every value of the last word: among them those where either checksum is 0 or 0xffff, and those that make it so. A machine
+    // in software emulation would take ten minutes for what others prove in half of one; it looks at a few hundred.
+    let step = if std::env::var_os("SLUICE_TEST_EMULATED").is_some() { 257 } else { 1 };
+    for last in (0..=u16::MAX).step_by(step) {
         let conn = rig.conn(Family::V4, ACTIVE);
         let change = |_, packet: &mut Packet| packet.payload = last.to_be_bytes().to_vec();
         let program = BOTH[usize::from(last & 1)];
