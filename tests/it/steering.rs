@@ -66,7 +66,8 @@ fn every_connection_is_steered_and_nothing_is_bound() {
 #[test]
 fn off_binds_ordinary_sockets() {
     let stage = Stage::new();
-    let agent = Setup::default().steering("off").start(&stage.site.lab, stage.site.manifests.path());
+    let setup = Setup::default().steering("off").arg("--splice=off");
+    let agent = setup.start(&stage.site.lab, stage.site.manifests.path());
     stage.expect_served();
     assert!(stage.listening(80) && stage.listening(443));
     assert!(!agent.pin_dir().exists(), "nothing of the kernel is touched");
