@@ -53,7 +53,7 @@ fn init(modules: &[String]) -> String {
     format!(
         "#!/bin/busybox sh\n\
          /bin/busybox --install -s /bin\n\
-         export PATH=/bin RUST_BACKTRACE=0 SLUICE_TEST_EMULATED=1\n\
+         export PATH=/bin RUST_BACKTRACE=0\n\
          mount -t proc proc /proc\nmount -t sysfs sys /sys\nmount -t devtmpfs dev /dev\n\
          mount -t tmpfs run /run\nmount -t tmpfs tmp /tmp\n\
          {modules}ip link set lo up\n\

@@ -41,7 +41,7 @@ pub const TO_CLIENT_SHIFT: u8 = 1;
 /// Our clocks at the hand-off, and how long ago that was.
 pub const TO_BACKEND_CLOCK: u32 = 0xffff_f000;
 pub const TO_CLIENT_CLOCK: u32 = 5_000_000;
-pub const BEGUN_MS: u64 = 60_000;
+pub const BEGUN_MS: u64 = 1_500;
 
 pub const GENERATION: u32 = 77;
 

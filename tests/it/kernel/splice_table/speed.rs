@@ -1,7 +1,7 @@
 //! How long a program takes for a packet of a carried pair, in the test harness of the kernel.
 //!
-//! The same packet is translated again and again, so its numbers add up, which takes no longer. `cargo xtask test` has no
-//! quiet machine, so the bound is a loose one against mistakes of another order; the figures are printed.
+//! The same packet is translated again and again, so its numbers add up, which takes no longer. Bounded is the ratio to
+//! a packet of no pair, in the same run: no machine that runs tests is quiet. The figures are printed.
 
 use super::pair::{Family, Sender};
 use super::rig::{Program, Rig, take};
@@ -9,8 +9,11 @@ use lb_common::splice::{ACTIVE, CLOCK_KNOWN, Conn};
 use lb_tests::packet::{Packet, sack, timestamps};
 use std::time::Duration;
 
-const REPEAT: u32 = 100_000;
+const REPEAT: u32 = 20_000;
 const ROUNDS: usize = 5;
+/// A translation takes 5 to 7 times as long as finding that a packet is of no pair: 143 to 184 ns against 29 ns (kernel 6.18,
+/// a virtual machine of 2 cores, harness included).
+const RATIO_MAX: u32 = 20;
 
 /// A pair whose packets leave with the 4-tuple that they came with, so that a packet can be translated again.
 fn in_place(rig: &Rig, family: Family) -> Conn {
@@ -41,13 +44,14 @@ fn best(rig: &mut Rig, program: Program, family: Family, packet: &Packet) -> Dur
 }
 
 #[test]
-fn a_packet_of_a_carried_pair_takes_a_quarter_of_a_microsecond() {
+fn a_packet_of_a_carried_pair_takes_a_few_times_as_long_as_another() {
     let taken = take();
     let mut rig = taken.rig();
     let base = rig.client_ifindex;
     let stranger = Packet { payload: vec![0; 64], ..Family::V4.packet(Sender::Backend) };
     let unknown = (0..ROUNDS).map(|_| rig.time(Program::Splice, base, &stranger.bytes(), REPEAT)).min();
-    println!("splice, of no pair: {unknown:?}");
+    let unknown = unknown.expect("some rounds");
+    println!("Splice, of no pair: {} ns", unknown.as_nanos());
     for (what, options) in [
         ("no options", vec![]),
         ("timestamps", timestamps(1, 2)),
@@ -59,7 +63,7 @@ fn a_packet_of_a_carried_pair_takes_a_quarter_of_a_microsecond() {
                 let packet = Packet { options: options.clone(), payload, ..family.packet(Sender::Client) };
                 let time = best(&mut rig, program, family, &packet);
                 println!("{program:?}, {family:?}, {what}: {} ns", time.as_nanos());
-                assert!(time < Duration::from_micros(5), "{program:?}, {family:?}, {what}: {time:?}");
+                assert!(time < unknown * RATIO_MAX, "{program:?}, {family:?}, {what}: {time:?}");
             }
         }
     }
