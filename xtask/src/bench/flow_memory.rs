@@ -101,11 +101,11 @@ fn used_bytes() -> Result<f64> {
     FIELDS.iter().map(|name| kilobytes(name)).sum::<Result<f64>>().map(|sum| sum * 1024.0)
 }
 
-/// The part of a connection in the maps that the agent holds: a record, and a key for each direction. The map of records is
-/// an array (type 2) that can be mapped, the keys' is a hash (type 1), which holds two for each record. See
-/// proc_pid_fdinfo(5).
+/// The part of a connection in the maps that the agent holds: a record, and a key for each direction. The keys' map is the
+/// largest hash (type 1) with small values, which holds two for each record (proc_pid_fdinfo(5)); that of the records is the
+/// largest that is mapped (proc_pid_maps(5)).
 fn map_bytes(pid: u32) -> Result<f64> {
-    let (mut record, mut key) = (0.0, 0.0);
+    let (mut keys, mut keys_bytes) = (0.0, 0.0);
     for entry in std::fs::read_dir(format!("/proc/{pid}/fdinfo"))?.flatten() {
         // A descriptor may be closed while the list is read.
         let Ok(text) = std::fs::read_to_string(entry.path()) else { continue };
@@ -113,17 +113,23 @@ fn map_bytes(pid: u32) -> Result<f64> {
             let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
             line.and_then(|value| value.trim().parse::<f64>().ok())
         };
-        let (Some(kind), Some(bytes), Some(entries)) = (field("map_type"), field("memlock"), field("max_entries"))
-        else {
-            continue;
-        };
-        let each = bytes / entries;
-        match (kind as u32, field("value_size").map(|size| size as u32)) {
-            (2, Some(256..)) => record = each,
-            (1, Some(..=16)) => key = f64::max(key, each),
-            _ => {}
+        if let (Some(1.0), Some(bytes), Some(entries)) = (field("map_type"), field("memlock"), field("max_entries"))
+            && bytes > keys_bytes
+        {
+            (keys, keys_bytes) = (entries, bytes);
         }
     }
-    ensure!(record > 0.0 && key > 0.0, "the agent holds no maps of connections");
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps"))?;
+    let records_bytes =
+        maps.lines().filter(|line| line.contains("bpf-map")).filter_map(mapping_bytes).fold(0.0, f64::max);
+    ensure!(keys > 0.0 && records_bytes > 0.0, "the agent holds no maps of connections");
+    let (record, key) = (records_bytes / (keys / 2.0), keys_bytes / keys);
     Ok(record + 2.0 * key)
+}
+
+/// `from-to …` in hexadecimal digits.
+fn mapping_bytes(line: &str) -> Option<f64> {
+    let (from, to) = line.split(' ').next()?.split_once('-')?;
+    let address = |text| u64::from_str_radix(text, 16).ok();
+    Some((address(to)? - address(from)?) as f64)
 }
