@@ -124,10 +124,9 @@ impl Costs {
     pub fn new(scenario: &'static str, rate: &Rate) -> Self {
         let (name, unit) = if rate.bytes { ("throughput", "MB/s") } else { ("requests", "requests/s") };
         let machine = "CPU of a request, machine less direct";
-        let costs = Self::named(scenario, name, unit, machine, rate.goal);
+        let mut costs = Self::named(scenario, name, unit, machine, rate.goal);
         let name = if rate.bytes { "throughput to plain routing" } else { "requests to plain routing" };
         let plain = rate.carried.map(|goal| (name, goal));
-        let mut costs = costs;
         if plain.is_some() {
             // What is carried adds next to nothing, so there is no ratio to it: `splice-cpu` says what can be said.
             costs.machine.better = Better::Neither;
