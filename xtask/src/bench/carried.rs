@@ -42,6 +42,29 @@ impl Carried {
 
 const SERVED: &str = "sluice_requests_total";
 
+/// Bytes towards clients that the kernel had carried before the load.
+pub struct Passed(Option<f64>);
+
+/// Part of the bytes that clients read which the kernel must have carried: all but handshakes.
+const PASSED_PART_MIN: f64 = 0.95;
+
+impl Passed {
+    /// Begins to watch.
+    pub fn watch(bench: &Bench, peer: &Peer) -> Result<Self> {
+        Ok(Self(if peer.kind == Kind::Sluice { Some(value(&metrics(bench)?, DOWN)?) } else { None }))
+    }
+
+    /// An error unless the kernel carried nearly all of `bytes`.
+    pub fn ensure(self, bench: &Bench, bytes: f64) -> Result<()> {
+        let Some(before) = self.0 else { return Ok(()) };
+        let passed = value(&metrics(bench)?, DOWN)? - before;
+        ensure!(passed >= bytes * PASSED_PART_MIN, "the kernel carried {passed:.0} of {bytes:.0} bytes");
+        Ok(())
+    }
+}
+
+const DOWN: &str = "sluice_splice_bytes_total{direction=\"down\"}";
+
 /// Sluice's metrics.
 pub fn metrics(bench: &Bench) -> Result<String> {
     let output = bench.lab.tool(Room::Client, CLIENT_CPUS, &["scrape", ADMIN, "/metrics"])?.output()?;

@@ -33,9 +33,9 @@ const SERVER_HEAD: [u8; 4] = [0x82, 126, 0, PAYLOAD_BYTES as u8];
 
 /// Starts the server and waits until it serves.
 pub fn start(lab: &Lab, cpus: &str) -> Result<Process> {
-    let command = lab.tool(Room::Backend, cpus, &["echo", &format!("{BACKEND}:{PORT}")])?;
-    let process = Process::start("echo", command, &lab.dir().join("echo.log"))?;
-    wait_for_port(lab, &process, BACKEND, PORT)?;
+    let command = lab.tool(Room::Backend, cpus, &["echo", &format!("0.0.0.0:{PORT}")])?;
+    let mut process = Process::start("echo", command, &lab.dir().join("echo.log"))?;
+    wait_for_port(lab, &mut process, BACKEND, PORT)?;
     Ok(process)
 }
 

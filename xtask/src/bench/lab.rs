@@ -1,4 +1,5 @@
-//! The laboratory: three network namespaces (client, proxy, backend), two veth pairs, the backend, and a directory.
+//! The laboratory: three network namespaces (client, proxy, backend), two veth pairs and two more
+//! for the bare way, where none of Sluice's programs is, the backend, and a directory.
 //!
 //! Owns: making and removing them. A guard process waits for the end of its standard input, which comes however the
 //! bench ends (done, failed, Ctrl-C, killed), then ends what still runs in the namespaces and removes them: one path
@@ -6,6 +7,7 @@
 //!
 //! ```text
 //! client 10.77.1.100 ── veth ── 10.77.1.1 sluice, .2 nginx, .3 haproxy, .4 hyper (proxy) 10.77.2.1 ── veth ── 10.77.2.100 backend
+//!        10.77.3.100 ── veth ── 10.77.3.1                   plain routing: direct         10.77.4.1 ── veth ── 10.77.4.100
 //! ```
 
 use super::peer::certificate;
@@ -20,6 +22,12 @@ use std::process::{Child, Command, Stdio};
 
 /// Address of the backend, which listens on port 8000.
 pub const BACKEND: &str = "10.77.2.100";
+
+/// Its address by the bare way.
+pub const BACKEND_PLAIN: &str = "10.77.4.100";
+
+/// Interfaces of the proxies; those of the bare way are not theirs.
+pub const PROXY_INTERFACES: &str = "front,back";
 
 /// The core of client and backend.
 pub const CLIENT_CPUS: &str = "0";
@@ -136,8 +144,12 @@ impl Lab {
             ip(&["netns", "add", &self.name(room)])?;
             self.inside(room, &["ip", "link", "set", "lo", "up"])?;
         }
-        self.pair(Room::Client, "10.77.1.100/24", &PROXY_ADDRESSES)?;
-        self.pair(Room::Backend, "10.77.2.100/24", &["10.77.2.1/24"])?;
+        self.pair(Room::Client, ("eth0", "front"), "10.77.1.100/24", &PROXY_ADDRESSES)?;
+        self.pair(Room::Backend, ("eth0", "back"), "10.77.2.100/24", &["10.77.2.1/24"])?;
+        self.pair(Room::Client, ("eth1", "plain-front"), "10.77.3.100/24", &["10.77.3.1/24"])?;
+        self.pair(Room::Backend, ("eth1", "plain-back"), "10.77.4.100/24", &["10.77.4.1/24"])?;
+        self.inside(Room::Client, &["ip", "route", "add", "10.77.4.0/24", "via", "10.77.3.1"])?;
+        self.inside(Room::Backend, &["ip", "route", "add", "10.77.3.0/24", "via", "10.77.4.1"])?;
         self.inside(Room::Client, &["ip", "route", "add", "default", "via", "10.77.1.1"])?;
         self.inside(Room::Backend, &["ip", "route", "add", "default", "via", "10.77.2.1"])?;
         // Ports for 10,000 connections and for a connection for each request; forwarding for `direct`.
@@ -150,18 +162,18 @@ impl Lab {
         self.inside(Room::Proxy, &["sysctl", "-qw", "net.ipv4.ip_local_port_range=30000 65535"])?;
         self.inside(Room::Proxy, &["sysctl", "-qw", "net.ipv4.ip_forward=1"])?;
         let hosts = hosts_file(&self.name(Room::Client));
-        let text = "10.77.1.1 sluice.bench\n10.77.1.2 nginx.bench\n10.77.1.3 haproxy.bench\n10.77.1.4 hyper.bench\n10.77.2.100 direct.bench\n10.77.1.1 passthrough.sluice.bench\n";
+        let text = "10.77.1.1 sluice.bench\n10.77.1.2 nginx.bench\n10.77.1.3 haproxy.bench\n10.77.1.4 hyper.bench\n10.77.4.100 direct.bench\n10.77.1.1 passthrough.sluice.bench\n";
         std::fs::create_dir_all(hosts.parent().expect("the file lies in a directory"))?;
         std::fs::write(&hosts, text).with_context(|| format!("cannot write {}", hosts.display()))
     }
 
     /// A veth pair between a room and the proxy's.
-    fn pair(&self, room: Room, address: &str, proxy_addresses: &[&str]) -> Result<()> {
+    fn pair(&self, room: Room, names: (&str, &str), address: &str, proxy_addresses: &[&str]) -> Result<()> {
         let (here, proxy) = (self.name(room), self.name(Room::Proxy));
-        let far = if room == Room::Client { "front" } else { "back" };
-        ip(&["link", "add", "eth0", "netns", &here, "type", "veth", "peer", "name", far, "netns", &proxy])?;
-        self.inside(room, &["ip", "address", "add", address, "dev", "eth0"])?;
-        self.inside(room, &["ip", "link", "set", "eth0", "up"])?;
+        let (near, far) = names;
+        ip(&["link", "add", near, "netns", &here, "type", "veth", "peer", "name", far, "netns", &proxy])?;
+        self.inside(room, &["ip", "address", "add", address, "dev", near])?;
+        self.inside(room, &["ip", "link", "set", near, "up"])?;
         for address in proxy_addresses {
             self.inside(Room::Proxy, &["ip", "address", "add", address, "dev", far])?;
         }
@@ -184,12 +196,13 @@ impl Lab {
         }
         certificate(&dir, "backend.bench")?;
         let text = include_str!("backend.conf").replace("@DIR@", &path_text(&dir)?).replace("@ADDRESS@", BACKEND);
+        let text = text.replace("@PLAIN@", BACKEND_PLAIN);
         let file = dir.join("nginx.conf");
         std::fs::write(&file, text)?;
         let mut command = self.command(Room::Backend, CLIENT_CPUS, "nginx");
         command.arg("-c").arg(&file).arg("-p").arg(&dir);
-        let process = Process::start("backend", command, &self.dir.join("backend.log"))?;
-        wait_for_port(self, &process, BACKEND, 8000)?;
+        let mut process = Process::start("backend", command, &self.dir.join("backend.log"))?;
+        wait_for_port(self, &mut process, BACKEND, 8000)?;
         Ok(process)
     }
 }

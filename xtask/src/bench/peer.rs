@@ -5,10 +5,10 @@
 
 use super::Bench;
 use super::change::PATH;
-use super::lab::{BACKEND, CLIENT_CPUS, Room, path_text};
+use super::lab::{BACKEND, BACKEND_PLAIN, CLIENT_CPUS, PROXY_INTERFACES, Room, path_text};
 use super::load::{Wrk, wrk};
 use super::manifest;
-use super::process::{Process, wait_for_port};
+use super::process::{Process, await_ready, wait_for_port};
 use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -91,7 +91,7 @@ impl Kind {
     /// Its address.
     pub fn address(self) -> &'static str {
         match self {
-            Self::Direct => BACKEND,
+            Self::Direct => BACKEND_PLAIN,
             Self::Nginx => "10.77.1.2",
             Self::Haproxy => "10.77.1.3",
             Self::Hyper => "10.77.1.4",
@@ -113,7 +113,7 @@ impl Kind {
 impl Peer {
     /// Prepares its files, starts it, and waits until it serves.
     pub fn start(bench: &Bench, kind: Kind, setup: Setup) -> Result<Self> {
-        let peer = Self::start_unready(bench, kind, setup)?;
+        let mut peer = Self::start_unready(bench, kind, setup)?;
         peer.wait(bench)?;
         Ok(peer)
     }
@@ -191,12 +191,10 @@ impl Peer {
     }
 
     /// Waits until it serves.
-    pub fn wait(&self, bench: &Bench) -> Result<()> {
-        let Some(process) = &self.process else { return Ok(()) };
+    pub fn wait(&mut self, bench: &Bench) -> Result<()> {
+        let Some(process) = &mut self.process else { return Ok(()) };
         if self.kind == Kind::Sluice {
-            let output = bench.lab.tool(Room::Client, CLIENT_CPUS, &["await-ready", ADMIN, "/readyz"])?.output()?;
-            let fault = String::from_utf8_lossy(&output.stderr);
-            ensure!(output.status.success(), "sluice is not ready: {}\n{}", fault.trim(), process.last_lines());
+            await_ready(&bench.lab, process, ADMIN, "/readyz")?;
         }
         wait_for_port(&bench.lab, process, self.kind.address(), 80)
     }
@@ -261,9 +259,12 @@ fn sluice_arguments(command: &mut Command, dir: &Path, setup: Setup) {
     command.args(["--http", &format!("{address}:80"), "--https", &format!("{address}:443"), "--admin", ADMIN]);
     command.args(["--steering", "auto", "--access-log", "off", "--workers", &setup.workers.to_string()]);
     command.arg("--run-dir").arg(dir.join("run"));
-    if setup.carried {
-        command.args(["--splice", "required"]);
-    }
+    command.args([
+        "--splice",
+        if setup.carried { "required" } else { "auto" },
+        "--splice-interfaces",
+        PROXY_INTERFACES,
+    ]);
     // Mounted by the agent in the mount namespace that `ip netns exec` gives it, so nothing stays behind.
     command.arg("--pin-dir").arg("/sys/fs/bpf/sluice-bench");
 }

@@ -6,7 +6,7 @@ use super::lab::{CLIENT_CPUS, Lab, Room};
 use anyhow::{Context, Result, bail, ensure};
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Kernel clock ticks in a second as `/proc` counts them (USER_HZ, 100 on every Linux architecture that we run on).
@@ -110,11 +110,25 @@ impl Drop for Process {
 }
 
 /// Waits until a connection to a port succeeds, from where load comes.
-pub fn wait_for_port(lab: &Lab, process: &Process, address: &str, port: u16) -> Result<()> {
-    let target = format!("{address}:{port}");
-    let output = lab.tool(Room::Client, CLIENT_CPUS, &["await-ready", &target, "-"])?.output()?;
+pub fn wait_for_port(lab: &Lab, process: &mut Process, address: &str, port: u16) -> Result<()> {
+    await_ready(lab, process, &format!("{address}:{port}"), "-")
+}
+
+/// Waits until an address serves a path, or takes a connection where that is `-`; answers at once when the process ends.
+pub fn await_ready(lab: &Lab, process: &mut Process, target: &str, path: &str) -> Result<()> {
+    let mut tool = lab.tool(Room::Client, CLIENT_CPUS, &["await-ready", target, path])?;
+    let mut tool = tool.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+    while tool.try_wait()?.is_none() {
+        if let Err(ended) = process.ensure_running() {
+            tool.kill()?;
+            tool.wait()?;
+            return Err(ended);
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let output = tool.wait_with_output()?;
     let fault = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{} does not listen: {}\n{}", process.name, fault.trim(), process.last_lines());
+    ensure!(output.status.success(), "{} does not serve: {}\n{}", process.name, fault.trim(), process.last_lines());
     Ok(())
 }
 

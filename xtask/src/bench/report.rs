@@ -143,11 +143,13 @@ it is less, the client was the limit after all. Latency, changes, cold start and
 the first request, so a quota would bind the peers alone. There is none: the client has CPU 0, the backend CPU 1, and the
 proxies run on either, equal for all. So the whole machine is the limit, and requests/s fall with everything that a
 contender adds to what client and backend need themselves; where these take more than half of the machine, a ratio of 2 is
-out of reach whatever Sluice does, and `direct` says how much is left. `direct` crosses the same interfaces, so while
-Sluice runs its packets too are looked up by the programs, in vain. That the kernel carried what was measured is checked:
-Sluice's own count of requests must not grow by more than the first of each connection, and none may be reset as too late.
-Processor time that is added to a request is the busy time of the whole machine less that of `direct`, which is measured
-first and last in each round; what is less than these two differ by is noise, and then the noise stands for it.
+out of reach whatever Sluice does, and `direct` says how much is left. `direct` has interfaces of its own, where none of
+Sluice's programs is. That the kernel carried what was measured is checked:
+Sluice's own count of requests must not grow by more than the first of each connection, the kernel's count of bytes must hold those that the
+client read, and no connection may be reset as too late.
+Processor time that is added to a request is the busy time of the whole machine in a slice of one second, less the mean of those of `direct`
+just before and just after it; the median of the slices has an uncertainty (95 %, from their median absolute deviation). What is less than that
+drowns in it, and then the most that it may be stands for it.
 
 **What is checked.** A request that fails, has another status or too few bytes is an error of the whole scenario, and in
 those of throughput every contender answers a first request with 200 and a body of exactly the right size. Bodies are counted by their size, not by
