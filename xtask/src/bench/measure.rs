@@ -7,6 +7,9 @@ use std::fmt::Debug;
 /// The name of the contender that all this is about.
 pub const SUBJECT: &str = "sluice";
 
+/// The name of the bare way to the backend.
+pub const PLAIN: &str = "direct";
+
 /// Which way is good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Better {
@@ -85,7 +88,7 @@ impl Metric {
             None => self.contenders.push(Contender {
                 name: name.to_owned(),
                 samples: vec![sample],
-                peer: ![SUBJECT, "direct", "hyper"].contains(&name),
+                peer: ![SUBJECT, PLAIN, "hyper"].contains(&name),
             }),
         }
     }
@@ -98,10 +101,20 @@ impl Metric {
     /// Sluice to the better peer, turned so that more than 1 means that Sluice wins. Nothing without a peer, and nothing
     /// where an absolute value is asked for: the peers beside it do other work.
     pub fn ratio(&self) -> Option<f64> {
+        self.ratio_of(SUBJECT)
+    }
+
+    /// The ratio that the bare way has, which no proxy can pass by much.
+    pub fn ceiling(&self) -> Option<f64> {
+        let is_peer = self.contenders.iter().any(|contender| contender.name == PLAIN && contender.peer);
+        if is_peer { None } else { self.ratio_of(PLAIN) }
+    }
+
+    fn ratio_of(&self, name: &str) -> Option<f64> {
         if matches!(self.goal, Some(Goal::AtMost(_))) {
             return None;
         }
-        let ours = self.spread(SUBJECT)?.median;
+        let ours = self.spread(name)?.median;
         let peers = self.contenders.iter().filter(|contender| contender.peer);
         let medians = peers.filter_map(|peer| spread(&peer.samples)).map(|spread| spread.median);
         match self.better {

@@ -206,7 +206,13 @@ fn shortfall_text(metric: &Metric) -> String {
         Some(Goal::AtMost(0.0)) => String::new(),
         _ => format!(": short by {:.0} %", metric.shortfall().unwrap_or_default() * 100.0),
     };
-    format!("{}, {}: {ours} {}{ratio}, goal {goal}{short}", metric.scenario, metric.name, metric.unit)
+    let reach = match (metric.goal, metric.ceiling()) {
+        (Some(Goal::Ratio(goal)), Some(ceiling)) if ceiling < goal => {
+            format!("; plain routing has {ceiling:.2}, so no proxy reaches the goal here")
+        }
+        _ => String::new(),
+    };
+    format!("{}, {}: {ours} {}{ratio}, goal {goal}{short}{reach}", metric.scenario, metric.name, metric.unit)
 }
 
 fn goal_text(goal: Goal, unit: &str) -> String {

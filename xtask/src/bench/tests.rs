@@ -80,6 +80,7 @@ fn plain_routing_can_be_the_peer() {
     assert_eq!((both.ratio(), plain.ratio()), (Some(1.8), Some(0.9)));
     assert_eq!((both.met(), plain.met()), (Some(true), Some(false)));
     assert_eq!(plain.contenders.len(), 2);
+    assert_eq!((both.ceiling(), plain.ceiling()), (Some(2.0), None));
 }
 
 #[test]
@@ -241,7 +242,10 @@ fn json_has_the_form_that_was_promised() {
 fn the_document_names_what_falls_short() {
     let short = metric(Better::Higher, Some(Goal::Ratio(1.0)), &[("nginx", &[100.0]), (SUBJECT, &[75.0])]);
     let text = report::to_markdown(&Map::new(), &[short]);
-    assert!(text.contains("short by 25 %"), "{text}");
+    assert!(text.contains("short by 25 %") && !text.contains("plain routing has"), "{text}");
+    let samples: &[(&str, &[f64])] = &[("direct", &[90.0]), ("nginx", &[100.0]), (SUBJECT, &[75.0])];
+    let text = report::to_markdown(&Map::new(), &[metric(Better::Higher, Some(Goal::Ratio(1.0)), samples)]);
+    assert!(text.contains("plain routing has 0.90, so no proxy"), "{text}");
     assert!(text.contains("![http1-keepalive: requests](benchmarks/http1-keepalive-requests.svg)"), "{text}");
 }
 
