@@ -5,6 +5,9 @@
 //! Does not do: any measurement. [`scenario`] lists them; each kind is a file.
 
 mod added;
+mod api;
+mod api_cold_start;
+mod api_propagation;
 mod await_ready;
 mod carried;
 mod change;
@@ -25,12 +28,14 @@ mod measure;
 mod open_loop;
 mod packet;
 mod peer;
+mod pods;
 mod process;
 mod quota;
 mod rate;
 mod reconfigure;
 mod report;
 mod requirements;
+mod rolling_restart;
 mod routes;
 mod scenario;
 mod streams;
@@ -175,6 +180,10 @@ fn run_tool(args: &[&str]) -> Result<()> {
         ["messages", target, host, seconds] => echo::run_messages(target, host, seconds),
         ["hold", target, host, count] => echo::run_hold(target, host, count),
         ["change", args @ ..] => change::run_tool(args),
+        ["fetch-status", target, host, path, status] => client::fetch_status(target, host, path, status),
+        ["api-change", args @ ..] => api_propagation::run_tool(args),
+        ["api-churn", args @ ..] => api_cold_start::run_tool(args),
+        ["roll", args @ ..] => rolling_restart::run_tool(args),
         _ => bail!("no such tool"),
     }
 }

@@ -38,6 +38,13 @@ pub fn fetch(target: &str, host: &str, path: &str, bytes: &str) -> Result<()> {
     Ok(())
 }
 
+/// The tool: an error unless one GET is answered with this status.
+pub fn fetch_status(target: &str, host: &str, path: &str, status: &str) -> Result<()> {
+    let found = Client::new(target.parse()?).exchange(&request_path(host, path))?.status;
+    ensure!(found == status.parse::<u16>()?, "status {found} where {status} is due");
+    Ok(())
+}
+
 /// The tool: prints the body of a GET.
 pub fn scrape(address: &str, path: &str) -> Result<()> {
     let answer = Client::new(address.parse()?).exchange(&request_path("localhost", path))?;

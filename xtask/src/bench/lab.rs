@@ -11,6 +11,7 @@
 //! ```
 
 use super::peer::certificate;
+use super::pods;
 use super::process::{Process, wait_for_port};
 use super::quota::{self, Quota};
 use crate::build::this_program;
@@ -33,7 +34,7 @@ pub const PROXY_INTERFACES: &str = "front,back";
 pub const CLIENT_CPUS: &str = "0";
 
 /// The core of the backend where the client has one of its own.
-const BACKEND_CPUS: &str = "1";
+pub const BACKEND_CPUS: &str = "1";
 
 /// Without pacing, whatever this machine's default is: the timers of BBR would be what is measured. Of those that do not
 /// pace, Reno alone is allowed in every network namespace (`tcp_set_default_congestion_control`, kernel 6.18).
@@ -152,6 +153,9 @@ impl Lab {
         self.inside(Room::Backend, &["ip", "route", "add", "10.77.3.0/24", "via", "10.77.4.1"])?;
         self.inside(Room::Client, &["ip", "route", "add", "default", "via", "10.77.1.1"])?;
         self.inside(Room::Backend, &["ip", "route", "add", "default", "via", "10.77.2.1"])?;
+        // All addresses of this network are pods of the backend's.
+        self.inside(Room::Backend, &["ip", "route", "add", "local", pods::NETWORK, "dev", "lo"])?;
+        self.inside(Room::Proxy, &["ip", "route", "add", pods::NETWORK, "via", BACKEND])?;
         // Ports for 10,000 connections and for a connection for each request; forwarding for `direct`.
         for room in ROOMS {
             self.inside(room, &["sysctl", "-qw", "net.ipv4.ip_local_port_range=10240 65535"])?;

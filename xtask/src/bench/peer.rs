@@ -253,20 +253,21 @@ fn proxy_cpus(setup: Setup) -> &'static str {
     if setup.workers == 1 && !setup.carried { "1" } else { "0-1" }
 }
 
-fn sluice_arguments(command: &mut Command, dir: &Path, setup: Setup) {
+/// Where Sluice serves, whatever its configuration comes from.
+pub fn sluice_listeners(command: &mut Command) {
     let address = Kind::Sluice.address();
-    command.arg("run").arg("--directory").arg(dir.join("manifests"));
     command.args(["--http", &format!("{address}:80"), "--https", &format!("{address}:443"), "--admin", ADMIN]);
-    command.args(["--steering", "auto", "--access-log", "off", "--workers", &setup.workers.to_string()]);
-    command.arg("--run-dir").arg(dir.join("run"));
-    command.args([
-        "--splice",
-        if setup.carried { "required" } else { "auto" },
-        "--splice-interfaces",
-        PROXY_INTERFACES,
-    ]);
+    command.args(["--steering", "auto", "--access-log", "off", "--splice-interfaces", PROXY_INTERFACES]);
     // Mounted by the agent in the mount namespace that `ip netns exec` gives it, so nothing stays behind.
     command.arg("--pin-dir").arg("/sys/fs/bpf/sluice-bench");
+}
+
+fn sluice_arguments(command: &mut Command, dir: &Path, setup: Setup) {
+    command.arg("run").arg("--directory").arg(dir.join("manifests"));
+    sluice_listeners(command);
+    command.args(["--workers", &setup.workers.to_string()]);
+    command.arg("--run-dir").arg(dir.join("run"));
+    command.args(["--splice", if setup.carried { "required" } else { "auto" }]);
 }
 
 /// Writes a template with its words filled in.

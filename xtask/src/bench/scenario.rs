@@ -8,7 +8,8 @@ use super::measure::{Goal, Metric};
 use super::peer::Kind;
 use super::rate::Rate;
 use super::{
-    cold_start, flow_memory, handoff, handshake, idle, latency, packet, rate, reconfigure, routes, streams, websocket,
+    api_cold_start, api_propagation, cold_start, flow_memory, handoff, handshake, idle, latency, packet, rate,
+    reconfigure, rolling_restart, routes, streams, websocket,
 };
 use anyhow::Result;
 
@@ -36,6 +37,9 @@ enum Work {
     Packet,
     FlowMemory,
     WebSocket,
+    ApiPropagation,
+    RollingRestart,
+    ApiColdStart,
     Idle { scheme: &'static str, peers: &'static [Kind] },
 }
 
@@ -187,6 +191,23 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario { name: "cold-start", what: "10,000 Ingresses: start until ready, memory then", work: Work::ColdStart },
     Scenario {
+        name: "api-propagation",
+        what: "a change in the Kubernetes API until it is served, 10,000 Ingresses and 50,000 endpoints, other slices changing \
+               ten times a second",
+        work: Work::ApiPropagation,
+    },
+    Scenario {
+        name: "rolling-restart",
+        what: "100 endpoints are replaced under 5,000 requests/s; each is closed at once, 50 ms before the API says so",
+        work: Work::RollingRestart,
+    },
+    Scenario {
+        name: "api-cold-start",
+        what: "10,000 Ingresses and 50,000 endpoints in the Kubernetes API: start until ready, memory then and after the changes \
+               of half an hour",
+        work: Work::ApiColdStart,
+    },
+    Scenario {
         name: "idle-plain",
         what: "memory of an idle plain connection, 10,000 of them, one request made on each",
         work: Work::Idle { scheme: "http", peers: PROXIES },
@@ -220,6 +241,9 @@ impl Scenario {
             Work::Packet => packet::run(bench, self.name),
             Work::FlowMemory => flow_memory::run(bench, self.name),
             Work::WebSocket => websocket::run(bench, self.name),
+            Work::ApiPropagation => api_propagation::run(bench, self.name),
+            Work::RollingRestart => rolling_restart::run(bench, self.name),
+            Work::ApiColdStart => api_cold_start::run(bench, self.name),
             Work::Idle { scheme, peers } => idle::run(bench, self.name, scheme, peers),
         }
     }
