@@ -39,7 +39,8 @@ pub fn faults(object: &Value) -> Vec<String> {
 
 fn strict<T: DeserializeOwned>(object: &Value) -> Vec<String> {
     let mut faults = Vec::new();
-    let decoded: Result<T, _> = serde_ignored::deserialize(object, |path| faults.push(format!("unknown field {path}").replace("?.", "")));
+    let decoded: Result<T, _> =
+        serde_ignored::deserialize(object, |path| faults.push(format!("unknown field {path}").replace("?.", "")));
     faults.extend(decoded.err().map(|error| error.to_string()));
     faults
 }

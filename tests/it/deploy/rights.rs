@@ -13,7 +13,7 @@ const WATCHED: [(&str, &str); 10] = [
     ("services", "list watch"),
     ("discovery.k8s.io/endpointslices", "list watch"),
     ("secrets", "list watch"),
-    ("events", "create patch"),
+    ("events.k8s.io/events", "create get patch"),
     // Never: what would let the agent change what it serves, or read what is none of its business.
     ("pods", ""),
     ("networking.k8s.io/ingresses/finalizers", ""),

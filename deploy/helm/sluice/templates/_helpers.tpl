@@ -101,9 +101,9 @@ sluice-leader
   resources: [secrets]
   verbs: [list, watch]
 # What an Ingress asks for and does not get, told where `kubectl describe` shows it.
-- apiGroups: [""]
+- apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [create, get, patch]
 {{- end -}}
 
 {{/* Namespaces that are watched, where not all are: ours too, for it has the Service of the agents. */}}
