@@ -6,6 +6,7 @@ mod access_log;
 mod churn;
 mod cli;
 mod conformance;
+mod deploy;
 mod directory;
 mod edge;
 mod endpoints;

