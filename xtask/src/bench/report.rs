@@ -145,7 +145,7 @@ proxies run on either, equal for all. So the whole machine is the limit, and req
 contender adds to what client and backend need themselves; where these take more than half of the machine, a ratio of 2 is
 out of reach whatever Sluice does, and `direct` says how much is left. `direct` crosses the same interfaces, so while
 Sluice runs its packets too are looked up by the programs, in vain. That the kernel carried what was measured is checked:
-Sluice's own count of requests must not grow by more than the first of each connection, and none may be reset as too late.
+Sluice's own count of requests must not grow by more than the first of each connection, and no byte may have come past the programs.
 Processor time that is added to a request is the busy time of the whole machine less that of `direct`, which is measured
 first and last in each round; what is less than these two differ by is noise, and then the noise stands for it.
 
