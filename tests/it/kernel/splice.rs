@@ -4,6 +4,7 @@
 //! what must hold after each: no byte came late.
 
 mod endings;
+mod narrow;
 mod refusals;
 mod sockets;
 mod undecided;
