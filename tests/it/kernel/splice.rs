@@ -5,6 +5,7 @@
 
 mod endings;
 mod narrow;
+mod options;
 mod refusals;
 mod sockets;
 mod undecided;
