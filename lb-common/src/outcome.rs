@@ -90,11 +90,15 @@ pub enum SpliceOutcome {
     LeftForTc = 11,
     /// On the way out, and came in by an interface: redirected by us, or forwarded; goes on as without us.
     PassedForwarded = 12,
+    /// An error of ICMP about a packet of a carried pair: translated, towards who sent that packet.
+    IcmpCarried = 13,
+    /// An error of ICMP about a carried pair that quotes nothing under way, so anybody may have sent it; goes on as without us.
+    IcmpDoubted = 14,
 }
 
 impl SpliceOutcome {
     /// Every case, in the order of the counter indexes.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::PassedProtocol,
         Self::PassedUnknown,
         Self::PassedWaiting,
@@ -108,6 +112,8 @@ impl SpliceOutcome {
         Self::Silenced,
         Self::LeftForTc,
         Self::PassedForwarded,
+        Self::IcmpCarried,
+        Self::IcmpDoubted,
     ];
 
     /// Index into the map [`SPLICE_COUNTERS`](crate::maps::SPLICE_COUNTERS).
@@ -134,6 +140,8 @@ impl SpliceOutcome {
             Self::Silenced => "silenced",
             Self::LeftForTc => "left_for_tc",
             Self::PassedForwarded => "passed_forwarded",
+            Self::IcmpCarried => "icmp_carried",
+            Self::IcmpDoubted => "icmp_doubted",
         }
     }
 }

@@ -172,6 +172,14 @@ abi! {
     }
 }
 
+/// Whether a sequence number lies behind another: by less than half of all there are (RFC 9293 section 3.4).
+#[inline(always)]
+#[must_use]
+pub const fn is_beyond(number: u32, other: u32) -> bool {
+    let distance = number.wrapping_sub(other);
+    distance != 0 && distance < 1 << 31
+}
+
 impl FlowKey {
     /// A key of these ends.
     #[inline(always)]
@@ -223,4 +231,23 @@ impl Conn {
         first: [0; FIRST_BYTES],
         reserved: [0; 8],
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_beyond;
+
+    #[test]
+    fn numbers_are_ordered_on_a_circle() {
+        for other in [0, 1, 0x7fff_ffff, 0x8000_0000, u32::MAX] {
+            let check = |distance: u32, expected| {
+                assert_eq!(is_beyond(other.wrapping_add(distance), other), expected, "{distance:#x} from {other:#x}");
+            };
+            check(0, false);
+            check(1, true);
+            check(0x7fff_ffff, true);
+            check(0x8000_0000, false);
+            check(u32::MAX, false);
+        }
+    }
 }

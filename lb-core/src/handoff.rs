@@ -156,6 +156,4 @@ pub enum Ending {
     BackendGone,
     /// An administrator wanted it: both were reset.
     Administrator,
-    /// A byte had come to our sockets that the other side would never see: both were reset.
-    Late,
 }

@@ -5,7 +5,8 @@
 //!
 //! Read in this order: [`packet`] says what the packet is, [`pairs`] to which pair it belongs, [`activate`] whether it is
 //! translated, [`hop`] where it goes, [`translate`] (with [`options`], [`clock`], [`sum`]) what it becomes, and [`close`]
-//! what is kept of it. [`silence`] is the way out of the local stack, [`native`] the same translation in XDP.
+//! what is kept of it. [`silence`] is the way out of the local stack, [`native`] the same translation in XDP, and [`trouble`]
+//! what routers report about packets that were translated.
 
 mod activate;
 mod atomic;
@@ -21,6 +22,7 @@ mod pairs;
 mod silence;
 mod sum;
 mod translate;
+mod trouble;
 
 pub use native::carry;
 pub use silence::silence;
@@ -43,6 +45,19 @@ const PACKET_HOST: u32 = 0;
 /// Decides what becomes of a packet on its way in.
 #[inline(always)]
 pub fn splice(ctx: &TcContext) -> SpliceOutcome {
+    if !is_for_us(ctx) {
+        return SpliceOutcome::PassedProtocol;
+    }
+    match pass(ctx) {
+        SpliceOutcome::PassedProtocol => trouble::carry(ctx),
+        outcome => outcome,
+    }
+}
+
+/// Decides what becomes of a packet of TCP. A function of its own like [`trouble::carry`], because a program has 512 bytes of
+/// stack: each takes more than half of them, and they are not needed at once.
+#[inline(never)]
+fn pass(ctx: &TcContext) -> SpliceOutcome {
     let Some((key, packet)) = read(ctx) else { return SpliceOutcome::PassedProtocol };
     let Some(pair) = pairs::find(&key) else { return SpliceOutcome::PassedUnknown };
     let outcome = match activate::admit(ctx, &key, &pair, &packet) {
@@ -58,15 +73,17 @@ pub fn splice(ctx: &TcContext) -> SpliceOutcome {
     outcome
 }
 
+/// What is for another machine, or for an interface above this one, comes by again where it belongs.
+#[inline(always)]
+fn is_for_us(ctx: &TcContext) -> bool {
+    // SAFETY: the context is the program's.
+    let (pkt_type, vlan) = unsafe { ((*ctx.skb.skb).pkt_type, (*ctx.skb.skb).vlan_present) };
+    pkt_type == PACKET_HOST && vlan == 0
+}
+
 /// Reads the packet, after its headers were made one piece where they are not.
 #[inline(always)]
 fn read(ctx: &TcContext) -> Option<(Key, Packet)> {
-    // SAFETY: the context is the program's.
-    let (pkt_type, vlan) = unsafe { ((*ctx.skb.skb).pkt_type, (*ctx.skb.skb).vlan_present) };
-    // What is for another machine, or for an interface above this one, comes by again where it belongs.
-    if pkt_type != PACKET_HOST || vlan != 0 {
-        return None;
-    }
     match packet::read(frame(ctx), ctx.len()) {
         Ok(read) => return Some(read),
         Err(NoPacket::Other) => return None,
@@ -88,7 +105,7 @@ fn write(ctx: &TcContext, packet: &Packet, pair: &Pair, hop: Hop) -> Option<()> 
         hop::address(frame, pair.this())?;
     }
     let changes = translate::write(frame, packet, pair)?;
-    mend(ctx, packet, &changes)
+    mend(ctx, packet.v6, packet.tcp + offset_of!(Tcp, checksum), &changes)
 }
 
 #[inline(always)]
@@ -96,11 +113,11 @@ fn frame(ctx: &TcContext) -> Frame {
     Frame { start: ctx.data(), end: ctx.data_end() }
 }
 
-/// Mends the checksum of TCP. Only the kernel knows whether it is whole, or that of the pseudo header for the driver to
+/// Mends the checksum of TCP, or of ICMP. Only the kernel knows whether it is whole, or that of the pseudo header for the driver to
 /// complete, or comes with a sum of the whole packet that must stay true.
 #[inline(always)]
-fn mend(ctx: &TcContext, packet: &Packet, changes: &Changes) -> Option<()> {
-    let offset = (packet.tcp + offset_of!(Tcp, checksum)) as u32;
+fn mend(ctx: &TcContext, v6: bool, offset: usize, changes: &Changes) -> Option<()> {
+    let offset = offset as u32;
     let fields = u64::from(changes.fields.folded());
     let addresses = u64::from(changes.addresses.folded());
     let skb = ctx.as_ptr().cast();
@@ -112,7 +129,7 @@ fn mend(ctx: &TcContext, packet: &Packet, changes: &Changes) -> Option<()> {
         if bpf_l4_csum_replace(skb, offset, 0, addresses, u64::from(BPF_F_PSEUDO_HDR)) != 0 {
             return None;
         }
-        if packet.v6 {
+        if v6 {
             // The helper above takes it that the addresses are covered by a checksum of the IP header.
             let _no_sum = bpf_csum_update(skb, changes.uncovered.folded());
         }

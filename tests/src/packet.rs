@@ -4,6 +4,10 @@
 //! made twice. Goes in: fields. Comes out: bytes, or fields from bytes. Does not do: fragments, other protocols; tests make
 //! those by changing bytes.
 
+mod trouble;
+
+pub use trouble::{Trouble, requote};
+
 use std::net::{IpAddr, SocketAddr};
 
 /// Flags of TCP.

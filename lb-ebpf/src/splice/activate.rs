@@ -18,6 +18,7 @@ use core::hint::black_box;
 use lb_common::outcome::SpliceOutcome;
 use lb_common::splice::{
     ACTIVE, CLOSING, DIRTY, EVENT_ACTIVATED, EVENT_REFUSED, EVENT_REUSED, FIRST_BYTES, FREE, SWITCH_ANSWER, WAITING,
+    is_beyond,
 };
 
 /// What the head of an answer begins with that switches protocols.
@@ -49,15 +50,13 @@ pub fn translated(pair: &Pair) -> SpliceOutcome {
 
 #[inline(always)]
 fn wait_for_client(pair: &Pair, packet: &Packet) -> Result<SpliceOutcome, SpliceOutcome> {
-    // SAFETY: the record is a map value, which lives as long as the program.
-    let next = unsafe { (*pair.conn).activate_ack.wrapping_sub((*pair.conn).up.seq_delta) };
-    if is_nothing_new(packet, next) { Err(SpliceOutcome::PassedWaiting) } else { refuse(pair) }
+    if is_nothing_new(packet, pair.next_expected()) { Err(SpliceOutcome::PassedWaiting) } else { refuse(pair) }
 }
 
 #[inline(always)]
 fn wait_for_backend(ctx: &TcContext, pair: &Pair, packet: &Packet) -> Result<SpliceOutcome, SpliceOutcome> {
-    // SAFETY: as above.
-    let (ack, seq) = unsafe { ((*pair.conn).activate_ack, (*pair.conn).activate_seq) };
+    // SAFETY: the record is a map value, which lives as long as the program.
+    let (ack, seq) = unsafe { ((*pair.conn).activate_ack, pair.next_expected()) };
     if is_nothing_new(packet, seq) {
         return Err(SpliceOutcome::PassedWaiting);
     }
@@ -78,7 +77,7 @@ fn wait_for_backend(ctx: &TcContext, pair: &Pair, packet: &Packet) -> Result<Spl
 /// No more than an acknowledgement, or payload that the local stack has had already and drops.
 #[inline(always)]
 fn is_nothing_new(packet: &Packet, next: u32) -> bool {
-    !packet.has(TCP_FIN | TCP_RST | TCP_SYN) && (packet.payload == 0 || packet.seq_end().wrapping_sub(next) as i32 <= 0)
+    !packet.has(TCP_FIN | TCP_RST | TCP_SYN) && (packet.payload == 0 || !is_beyond(packet.seq_end(), next))
 }
 
 /// Makes the pair userspace's, unless the kernel carries it since a moment ago: then this packet is translated too.

@@ -41,6 +41,16 @@ pub fn note(pair: &Pair, packet: &Packet, now: u64) {
     }
 }
 
+/// Whether a byte is under way in the direction that packets of this one answer: passed, and not acknowledged by them.
+#[inline(always)]
+pub fn is_under_way(pair: &Pair, seq: u32) -> bool {
+    let (this, other) = (pair.this(), pair.other());
+    // SAFETY: the record is a map value, which lives as long as the program.
+    let (acknowledged, passed) = unsafe { ((*this).ack_last, (*other).seq_next.wrapping_add((*other).seq_delta)) };
+    let under_way = passed.wrapping_sub(acknowledged);
+    under_way <= UNDER_WAY_MAX && seq.wrapping_sub(acknowledged) < under_way
+}
+
 /// Whether a number lies after another, by what can be under way.
 #[inline(always)]
 fn is_ahead(number: u32, of: u32) -> bool {

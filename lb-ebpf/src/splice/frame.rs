@@ -92,6 +92,22 @@ pub struct Tcp {
     pub urgent: u16,
 }
 
+/// RFC 792, RFC 4443: what errors begin with.
+#[repr(C)]
+pub struct Icmp {
+    pub kind: u8,
+    pub code: u8,
+    pub checksum: u16,
+    pub more: u32,
+}
+
+/// What an error quotes of a TCP header at least (RFC 792). Numbers are in network order.
+#[repr(C)]
+pub struct Quote {
+    pub ports: [u16; 2],
+    pub seq: u32,
+}
+
 /// Flags of TCP.
 pub const TCP_FIN: u8 = 0x01;
 /// See [`TCP_FIN`].

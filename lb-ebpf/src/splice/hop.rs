@@ -67,6 +67,7 @@ pub fn choose(ctx: &TcContext, v6: bool, this: *mut Direction, now: u64) -> Opti
     will_redirect(unsafe { bpf_redirect((*this).hop_ifindex, 0) }, Hop::Known)
 }
 
+#[inline(always)]
 fn look_up(ctx: &TcContext, v6: bool, this: *mut Direction, now: u64) -> Option<Hop> {
     let mut route = question(ctx, v6, this);
     // SAFETY: context and question are the kernel's own types.

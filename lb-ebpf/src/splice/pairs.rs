@@ -98,6 +98,16 @@ impl Pair {
         atomic::compare_exchange(unsafe { &raw mut (*self.conn).state }, from, to)
     }
 
+    /// While the pair waits: the next byte of the side that packets of this 4-tuple come from, as the hand-off knows it.
+    #[inline(always)]
+    pub fn next_expected(&self) -> u32 {
+        // SAFETY: as above.
+        unsafe {
+            let conn = self.conn;
+            if self.is_up { (*conn).activate_ack.wrapping_sub((*conn).up.seq_delta) } else { (*conn).activate_seq }
+        }
+    }
+
     /// The direction of the packet.
     #[inline(always)]
     pub fn this(&self) -> *mut Direction {

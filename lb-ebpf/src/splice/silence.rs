@@ -5,15 +5,19 @@
 //!
 //! Told apart by `ingress_ifindex`, which is 0 for what the machine itself sends. The socket would not do: kernels before
 //! 6.13 send resets over IPv6 without one.
+//!
+//! While a pair waits, an acknowledgement of ours may show that a byte is in our sockets of which the hand-off knows nothing:
+//! it passed the way in before the keys were there. Then the pair is userspace's. So no acknowledgement of such a byte leaves
+//! unless userspace has the pair, and a byte that is not acknowledged is repeated by its sender, to whoever has it by then.
 
 use super::event;
-use super::frame::{Frame, TCP_FIN, TCP_RST};
+use super::frame::{Frame, TCP_ACK, TCP_FIN, TCP_RST};
 use super::hop;
-use super::packet;
-use super::pairs;
+use super::packet::{self, Packet};
+use super::pairs::{self, Pair};
 use aya_ebpf::programs::TcContext;
 use lb_common::outcome::SpliceOutcome;
-use lb_common::splice::{ACTIVE, CLOSING, DIRTY, EVENT_REFUSED, FREE, WAITING};
+use lb_common::splice::{ACTIVE, CLOSING, DIRTY, EVENT_REFUSED, FREE, WAITING, is_beyond};
 
 /// Decides what becomes of a packet on its way out.
 #[inline(always)]
@@ -34,8 +38,7 @@ pub fn silence(ctx: &TcContext) -> SpliceOutcome {
     }
     match state {
         ACTIVE | CLOSING => SpliceOutcome::Silenced,
-        // An agent that was killed: its sockets close, and both connections with them.
-        WAITING if packet.has(TCP_FIN | TCP_RST) => match pair.exchange_state(WAITING, DIRTY) {
+        WAITING if is_ours_to_go_on(&pair, &packet) => match pair.exchange_state(WAITING, DIRTY) {
             WAITING => {
                 event::tell(&pair, EVENT_REFUSED);
                 SpliceOutcome::Refused
@@ -46,4 +49,11 @@ pub fn silence(ctx: &TcContext) -> SpliceOutcome {
         FREE => SpliceOutcome::PassedUnknown,
         _ => SpliceOutcome::PassedWaiting,
     }
+}
+
+/// Whether the packet shows that only userspace can go on: our sockets close, as those of an agent that was killed, and both
+/// connections with them; or one has a byte that came past us.
+#[inline(always)]
+fn is_ours_to_go_on(pair: &Pair, packet: &Packet) -> bool {
+    packet.has(TCP_FIN | TCP_RST) || packet.has(TCP_ACK) && is_beyond(packet.ack, pair.next_expected())
 }

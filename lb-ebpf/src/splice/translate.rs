@@ -27,21 +27,27 @@ pub struct Changes {
     pub uncovered: Difference,
 }
 
+impl Changes {
+    pub const NONE: Self = Self { addresses: Difference::NONE, fields: Difference::NONE, uncovered: Difference::NONE };
+}
+
 /// Rewrites the packet, except for the checksum of TCP.
 #[inline(always)]
 pub fn write(frame: Frame, packet: &Packet, pair: &Pair) -> Option<Changes> {
     let this = pair.this();
-    let mut changes = Changes { addresses: Difference::NONE, fields: Difference::NONE, uncovered: Difference::NONE };
-    if packet.v6 {
-        v6(frame, this, &mut changes)?;
-    } else {
-        v4(frame, this, &mut changes)?;
-    }
+    let mut changes = Changes::NONE;
+    ip(frame, packet.v6, this, &mut changes)?;
     tcp(frame, packet, this, &mut changes.fields)?;
     if !packet.has(TCP_SYN) {
         options::write(frame, packet, pair, &mut changes.fields)?;
     }
     Some(changes)
+}
+
+/// Rewrites the header of IP.
+#[inline(always)]
+pub fn ip(frame: Frame, is_v6: bool, this: *const Direction, changes: &mut Changes) -> Option<()> {
+    if is_v6 { v6(frame, this, changes) } else { v4(frame, this, changes) }
 }
 
 #[inline(always)]
@@ -85,7 +91,7 @@ fn v6(frame: Frame, this: *const Direction, changes: &mut Changes) -> Option<()>
 
 /// Source and destination of packets when they leave.
 #[inline(always)]
-unsafe fn addresses(this: *const Direction) -> ([u32; 4], [u32; 4]) {
+pub unsafe fn addresses(this: *const Direction) -> ([u32; 4], [u32; 4]) {
     // SAFETY: the caller's.
     unsafe { (*(&raw const (*this).src).cast(), *(&raw const (*this).dst).cast()) }
 }

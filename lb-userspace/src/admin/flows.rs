@@ -53,7 +53,7 @@ pub struct Spliced {
     pub bytes_up: u64,
     /// Bytes of payload from endpoints to clients.
     pub bytes_down: u64,
-    /// Pairs that were reset because a byte came to our sockets that the other side would never have seen.
+    /// Pairs in whose hand-off a byte came to our sockets past the programs: its sender repeated it.
     pub late: u64,
     /// Packets by outcome.
     pub packets: Vec<(&'static str, u64)>,

@@ -65,8 +65,12 @@ struct Info {
 
 /// What a socket says of its connection. Nothing of it changes by asking. The interface is left open.
 pub(super) fn end(socket: BorrowedFd<'_>) -> io::Result<End> {
+    let outline = outline(socket)?;
+    if outline.special {
+        return Ok(outline);
+    }
     let (snd_nxt, rcv_nxt) = numbers(socket)?;
-    Ok(End { snd_nxt, rcv_nxt, ..outline(socket)? })
+    Ok(End { snd_nxt, rcv_nxt, ..outline })
 }
 
 /// As [`end`], but for the sequence numbers.
@@ -75,6 +79,10 @@ pub(super) fn outline(socket: BorrowedFd<'_>) -> io::Result<End> {
     let address =
         |address: SockAddr| address.as_socket().ok_or_else(|| io::Error::from_raw_os_error(libc::EAFNOSUPPORT));
     let (local, peer) = (address(sock.local_addr()?)?, address(sock.peer_addr()?)?);
+    if is_special(socket)? {
+        // It need not have the options that are asked for below, and what they say does not matter.
+        return Ok(special(local, peer));
+    }
     let info: Info = get(socket, libc::TCP_INFO)?;
     Ok(End {
         local,
@@ -88,7 +96,7 @@ pub(super) fn outline(socket: BorrowedFd<'_>) -> io::Result<End> {
         microseconds: info.options & MICROSECONDS != 0,
         sack: info.options & SACK != 0,
         ecn: info.options & ECN != 0,
-        special: is_special(socket)?,
+        special: false,
         snd_scale: info.scales & 0xf,
         rcv_scale: info.scales >> 4,
         mss_out: info.snd_mss,
@@ -96,6 +104,30 @@ pub(super) fn outline(socket: BorrowedFd<'_>) -> io::Result<End> {
         clock: get(socket, libc::TCP_TIMESTAMP)?,
         ifindex: 0,
     })
+}
+
+/// A connection that cannot be joined, whatever else there is to it.
+fn special(local: SocketAddr, peer: SocketAddr) -> End {
+    End {
+        local,
+        peer,
+        established: true,
+        snd_nxt: 0,
+        rcv_nxt: 0,
+        unacknowledged: 0,
+        unread: 0,
+        timestamps: false,
+        microseconds: false,
+        sack: false,
+        ecn: false,
+        special: true,
+        snd_scale: 0,
+        rcv_scale: 0,
+        mss_out: 0,
+        mss_in: 0,
+        clock: 0,
+        ifindex: 0,
+    }
 }
 
 /// Sequence numbers of the next byte that we write, and of the next that comes.
@@ -126,7 +158,7 @@ pub(super) fn unread(socket: BorrowedFd<'_>) -> io::Result<u32> {
 }
 
 /// Whether bytes are not what they seem: Multipath TCP, TCP-AO, or TLS and its like in the kernel. TCP-MD5 does not show,
-/// but takes a key that no socket of this process is given (RFC 2385: without one on both sides there is no connection).
+/// but takes a key that no socket of this process is given: with a peer that has one there is no connection (RFC 2385).
 fn is_special(socket: BorrowedFd<'_>) -> io::Result<bool> {
     if SockRef::from(&socket).protocol()? != Some(Protocol::TCP) {
         return Ok(true);

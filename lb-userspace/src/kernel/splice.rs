@@ -122,7 +122,7 @@ pub struct Splicing {
     pub pairs: usize,
     /// All that was carried, by pairs that live or that ended under this agent.
     pub carried: Carried,
-    /// Pairs that were reset because one of our sockets had a byte that the other side would never see. Stays 0.
+    /// Pairs in whose hand-off a byte came to our sockets past the programs. It was not acknowledged, so its sender repeated it.
     pub late: u64,
 }
 

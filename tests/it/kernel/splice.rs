@@ -4,6 +4,8 @@
 //! what must hold after each: no byte came late.
 
 mod endings;
+mod narrow;
+mod options;
 mod refusals;
 mod sockets;
 mod undecided;

@@ -12,6 +12,7 @@ pub mod rig;
 mod silence;
 mod speed;
 mod states;
+mod trouble;
 
 use lb_common::splice::Conn;
 use lb_tests::packet::Packet;

@@ -12,7 +12,7 @@ use aya::programs::tc::{self, TcAttachType};
 use lb_common::addr::from_ip;
 use lb_common::maps;
 use lb_common::outcome::SpliceOutcome;
-use lb_common::splice::{ACTIVE, CLOSING, Conn, Direction, FlowKey, FlowRef, WAITING};
+use lb_common::splice::{ACTIVE, CLOSING, Conn, DIRTY, Direction, FlowKey, FlowRef, WAITING};
 use lb_tests::netns::{Namespace, join};
 use lb_tests::packet::{Packet, SYN};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, socket};
@@ -50,7 +50,15 @@ struct Side {
     clock: u32,
 }
 
+/// A pair that waits, its request under way.
 fn wire(addresses: [&str; 4], forwarding: &str) -> Wire {
+    let (mut wire, conn) = begun(addresses, forwarding);
+    wire.hand_off(conn);
+    wire
+}
+
+/// A pair whose request has come to us; and the record for it, as of now.
+fn begun(addresses: [&str; 4], forwarding: &str) -> (Wire, Conn) {
     let [client, us, backend] = ["client", "us", "backend"].map(|name| Namespace::new(name).expect("a namespace"));
     let [client_ip, front_ip, back_ip, backend_ip] = addresses;
     let prefix = |ip: &str| if ip.contains(':') { format!("{ip}/64") } else { format!("{ip}/24") };
@@ -81,7 +89,7 @@ fn wire(addresses: [&str; 4], forwarding: &str) -> Wire {
     let mut request = vec![0; REQUEST.len()];
     front.read_exact(&mut request).expect("the request comes");
     let mut ebpf = ebpf;
-    let mut wire = Wire {
+    let wire = Wire {
         client: client_stream,
         front,
         back,
@@ -93,8 +101,8 @@ fn wire(addresses: [&str; 4], forwarding: &str) -> Wire {
         _ends: [client, backend],
         us,
     };
-    wire.hand_off(&capture);
-    wire
+    let conn = wire.conn(&capture);
+    (wire, conn)
 }
 
 /// Programs on both interfaces of this namespace.
@@ -159,8 +167,8 @@ fn leaving(src: SocketAddr, dst: SocketAddr) -> Direction {
 }
 
 impl Wire {
-    /// Fills record and keys, and sends the request on.
-    fn hand_off(&mut self, capture: &OwnedFd) {
+    /// The record, as the capture of both connections so far says.
+    fn conn(&self, capture: &OwnedFd) -> Conn {
         let mut frames = Vec::new();
         let mut bytes = vec![0; 70_000];
         while let Ok(length) = recv(capture.as_raw_fd(), &mut bytes, MsgFlags::empty()) {
@@ -197,7 +205,7 @@ impl Wire {
             ack_last: request_end,
             ..leaving(front, client)
         };
-        let conn = Conn {
+        Conn {
             up,
             down,
             state: WAITING,
@@ -205,13 +213,39 @@ impl Wire {
             activate_seq: from_backend.next,
             begun_ns: now_ns(),
             ..Conn::ZERO
-        };
+        }
+    }
+
+    /// Fills record and keys, and sends the request on.
+    fn hand_off(&mut self, conn: Conn) {
+        let ends =
+            |stream: &TcpStream| (stream.local_addr().expect("an address"), stream.peer_addr().expect("an address"));
+        let ((front, client), (back, backend)) = (ends(&self.front), ends(&self.back));
         self.conns.set(CONN, conn, 0).expect("a record is set");
         for (src, dst, direction) in [(backend, back, 1), (client, front, 0)] {
             let key = FlowKey::new(from_ip(src.ip()), src.port(), from_ip(dst.ip()), dst.port());
             self.flows.insert(key, FlowRef { conn: CONN, direction }, 0).expect("a key is inserted");
         }
         self.back.write_all(REQUEST).expect("sent");
+    }
+
+    /// Lets the client send something that comes to our socket before the keys are there, and whose acknowledgement does
+    /// not come to the client: the client would repeat it within 5 s.
+    fn run_past(&self, bytes: &[u8]) {
+        let client = &self._ends[0];
+        let ip = |stream: &TcpStream| stream.local_addr().expect("an address").ip();
+        let (front, peer) = (ip(&self.front), ip(&self.client));
+        client.sysctl("ipv4/tcp_early_retrans", "0").expect("the kernel has this setting");
+        client.ip(&format!("route replace {front} dev c0 rto_min 5s")).expect("a route");
+        self.us
+            .ip(&format!("neigh replace {peer} lladdr 02:00:00:00:99:99 dev f0 nud permanent"))
+            .expect("a neighbour");
+        (&self.client).write_all(bytes).expect("sent");
+        let begun = Instant::now();
+        while self.front.peek(&mut vec![0; bytes.len()]).expect("it comes") < bytes.len() {
+            assert!(begun.elapsed() < Duration::from_secs(5), "it comes to our socket");
+        }
+        self.us.ip(&format!("neigh del {peer} dev f0")).expect("a neighbour");
     }
 
     fn record(&self) -> Conn {
@@ -295,4 +329,53 @@ fn connections_are_joined_where_forwarding_is_off() {
 fn connections_are_joined_on_a_router() {
     check(V4, "1");
     check(V6, "1");
+}
+
+/// A byte has come past the programs, and the answer comes before our stack says that it has the byte: what it says then is not
+/// let out, and the byte is repeated to the backend.
+fn check_repeated(addresses: [&str; 4]) {
+    let (mut wire, conn) = begun(addresses, "1");
+    wire.run_past(b"more");
+    wire.hand_off(conn);
+    let mut request = vec![0; REQUEST.len()];
+    (&wire.backend).read_exact(&mut request).expect("the request comes");
+    transfer(&wire.backend, &wire.client, b"HTTP/1.1 200 OK\r\n\r\n");
+    assert_eq!((wire.record().state, wire.count(SpliceOutcome::Activated)), (ACTIVE, 1));
+    // It carries an acknowledgement of all that we have.
+    (&wire.front).write_all(b"not a word").expect("the local stack takes it");
+    let mut more = [0; 4];
+    (&wire.backend).read_exact(&mut more).expect("the client repeats it");
+    assert_eq!(&more, b"more");
+    assert!(wire.count(SpliceOutcome::Silenced) >= 1);
+    transfer(&wire.backend, &wire.client, b"and back");
+    transfer(&wire.client, &wire.backend, b"and forth");
+    assert_eq!([SpliceOutcome::NoHop, SpliceOutcome::Unwritable].map(|o| wire.count(o)), [0, 0]);
+}
+
+/// A byte has come past the programs, and our stack says so before the answer comes: userspace has the pair, and the byte.
+fn check_given_up(addresses: [&str; 4]) {
+    let (mut wire, conn) = begun(addresses, "1");
+    wire.run_past(b"more");
+    wire.hand_off(conn);
+    transfer(&wire.front, &wire.client, b"x");
+    assert_eq!((wire.record().state, wire.count(SpliceOutcome::Refused)), (DIRTY, 1));
+    let mut request = vec![0; REQUEST.len()];
+    (&wire.backend).read_exact(&mut request).expect("the request comes");
+    transfer(&wire.backend, &wire.back, b"HTTP/1.1 200 OK\r\n\r\n");
+    let mut more = [0; 4];
+    (&wire.front).read_exact(&mut more).expect("it is here");
+    assert_eq!(&more, b"more");
+    assert_eq!([SpliceOutcome::Activated, SpliceOutcome::Up, SpliceOutcome::Down].map(|o| wire.count(o)), [0; 3]);
+}
+
+#[test]
+fn a_byte_that_came_past_the_programs_is_repeated_when_it_is_not_acknowledged() {
+    check_repeated(V4);
+    check_repeated(V6);
+}
+
+#[test]
+fn a_byte_that_came_past_the_programs_is_userspaces_when_it_is_acknowledged() {
+    check_given_up(V4);
+    check_given_up(V6);
 }

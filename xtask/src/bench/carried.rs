@@ -34,7 +34,7 @@ impl Carried {
         );
         ensure!(
             value(&text, "sluice_splice_late_total")? == 0.0,
-            "connections were reset because a byte came too late"
+            "a byte came to the agent past the programs: what follows was measured with a repetition"
         );
         Ok(())
     }

@@ -146,7 +146,7 @@ contender adds to what client and backend need themselves; where these take more
 out of reach whatever Sluice does, and `direct` says how much is left. `direct` has interfaces of its own, where none of
 Sluice's programs is. That the kernel carried what was measured is checked:
 Sluice's own count of requests must not grow by more than the first of each connection, the kernel's count of bytes must hold those that the
-client read, and no connection may be reset as too late.
+client read, and no byte may have come past the programs.
 Processor time that is added to a request is the busy time of the whole machine in a slice of one second, less the mean of those of `direct`
 just before and just after it; the median of the slices has an uncertainty (95 %, from their median absolute deviation). What is less than that
 drowns in it, and then the most that it may be stands for it.

@@ -114,6 +114,58 @@ fn what_both_lack_joins() {
     join(&client, &backend, &request(1)).expect("both have notification of congestion");
 }
 
+/// What is special about an end is said before anything that such an end cannot tell.
+#[test]
+fn a_special_end_is_apart_for_that_reason_alone() {
+    let blank = End {
+        snd_nxt: 0,
+        rcv_nxt: 0,
+        timestamps: false,
+        sack: false,
+        snd_scale: 0,
+        rcv_scale: 0,
+        mss_out: 0,
+        mss_in: 0,
+        clock: 0,
+        ifindex: 0,
+        special: true,
+        ..client()
+    };
+    assert_eq!(join(&blank, &backend(), &request(1)), Err(Apart::Option));
+    let blank = End { local: backend().local, peer: backend().peer, ..blank };
+    assert_eq!(join(&client(), &blank, &request(1)), Err(Apart::Option));
+}
+
+#[test]
+fn the_unit_of_clocks_matters_where_there_are_any() {
+    for (timestamps, microseconds, joined) in [
+        (true, [false, false], Ok(())),
+        (true, [true, false], Err(Apart::Clock)),
+        (true, [false, true], Err(Apart::Clock)),
+        // Not even when both count alike: what is counted on goes by milliseconds.
+        (true, [true, true], Err(Apart::Clock)),
+        (false, [true, true], Ok(())),
+    ] {
+        let mss_out = if timestamps { 1_448 } else { 1_460 };
+        let end = |end: End, microseconds| End { timestamps, microseconds, mss_out, ..end };
+        let [of_client, of_backend] = microseconds;
+        let (client, backend) = (end(client(), of_client), end(backend(), of_backend));
+        assert_eq!(join(&client, &backend, &request(1)).map(|_| ()), joined, "{timestamps} {microseconds:?}");
+    }
+}
+
+#[test]
+fn windows_of_every_scale_are_joined() {
+    for scales in [[0; 4], [0, 14, 0, 14], [14, 0, 14, 0], [14; 4], [0, 0, 7, 7], [7, 7, 0, 0]] {
+        let [theirs, ours, backends, ours_to_it] = scales;
+        let client = End { snd_scale: theirs, rcv_scale: ours, ..client() };
+        let backend = End { snd_scale: backends, rcv_scale: ours_to_it, ..backend() };
+        let conn = join(&client, &backend, &request(1)).expect("joined").conn;
+        assert_eq!((conn.up.window_left, conn.up.window_right), (theirs, ours_to_it), "{scales:?}");
+        assert_eq!((conn.down.window_left, conn.down.window_right), (backends, ours), "{scales:?}");
+    }
+}
+
 /// How a packet leaves: sequence number and acknowledgement number.
 fn translate(direction: &Direction, seq: u32, ack: u32) -> (u32, u32) {
     (seq.wrapping_add(direction.seq_delta), ack.wrapping_add(direction.ack_delta))

@@ -17,7 +17,7 @@ pub(super) fn encode(out: &mut Encoder<'_, '_>, spliced: Option<Spliced>) -> fmt
     let bytes = [("up", spliced.bytes_up), ("down", spliced.bytes_down)].map(|(way, n)| (way.to_owned(), n));
     let help = "Bytes of payload that the kernel carried from clients (up) and to them (down).";
     out.family(MetricType::Counter, "splice_bytes", help, "direction", bytes)?;
-    let help = "Connections reset because a byte came too late to be carried on by userspace: stays 0.";
+    let help = "Connections in whose hand-off a byte came to the agent past the programs: its sender repeated it.";
     out.counter("splice_late", help, spliced.late)?;
     let packets = spliced.packets.into_iter().map(|(outcome, n)| (outcome.to_owned(), n));
     let help = "Packets at the programs that carry connections, by outcome.";

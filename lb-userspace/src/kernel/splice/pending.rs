@@ -7,8 +7,8 @@ use super::super::repair;
 use super::flows::{self, Close, Ends, Flow};
 use super::shared::Shared;
 use lb_common::splice::{DIRTY, WAITING};
+use lb_core::handoff::Decision;
 use lb_core::handoff::machine::{Input, Machine, Phase, Step};
-use lb_core::handoff::{Decision, Ending};
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -94,7 +94,11 @@ impl Pending {
         let flow = Flow { ends: self.ends, generation: self.generation, service: Some(service), close: Some(close) };
         // In the table first: what is reset there is told to its account.
         self.shared.flows.add(self.id, flow);
-        self.feed(Input::Surrender { moved });
+        self.feed(Input::Surrender);
+        if moved && self.machine.phase() == Phase::Surrendered {
+            self.shared.late.fetch_add(1, Relaxed);
+            tracing::info!(client = %self.ends.client, backend = %self.ends.backend, "a byte came to us during a hand-off; its sender will repeat it");
+        }
         if self.machine.phase() == Phase::Ours {
             self.shared.flows.forget(self.id, &self.ends);
         }
@@ -143,15 +147,10 @@ impl Pending {
         }
     }
 
-    /// Resets both ends, and tells the account where there is one already.
+    /// Resets both ends; nobody keeps an account of the pair yet.
     fn reset(&mut self) {
         self.silence();
-        if flows::end(&self.shared, self.id, &self.ends, Ending::Late, true) {
-            self.shared.late.fetch_add(1, Relaxed);
-            tracing::error!(client = %self.ends.client, backend = %self.ends.backend, "a byte came to us after the hand-off; both ends were reset");
-        } else {
-            flows::cut(&self.shared, self.id, &self.ends, true);
-        }
+        flows::cut(&self.shared, self.id, &self.ends, true);
     }
 }
 

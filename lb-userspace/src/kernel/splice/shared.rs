@@ -33,7 +33,7 @@ pub(super) struct Shared {
     pub flows: Flows,
     pub totals: Totals,
     pub limits: Limits,
-    /// Pairs that were reset because one of our sockets had a byte that the other side would never see.
+    /// Pairs in whose hand-off a byte came to our sockets past the programs.
     pub late: AtomicU64,
     pub backends: Mutex<Backends>,
     ids: Mutex<Ids>,

@@ -70,6 +70,5 @@ fn word(ending: Ending) -> Option<&'static str> {
         Ending::Idle => Some("tunnel-idle"),
         Ending::BackendGone => Some("endpoint-gone"),
         Ending::Administrator => Some("administrator"),
-        Ending::Late => Some("late"),
     }
 }
