@@ -73,6 +73,8 @@ fn tc_verdict(outcome: SpliceOutcome) -> i32 {
         SpliceOutcome::Unwritable => TC_ACT_SHOT as i32,
         SpliceOutcome::Silenced => TC_ACT_SHOT as i32,
         SpliceOutcome::LeftForTc => TC_ACT_UNSPEC,
+        SpliceOutcome::UpXdp => TC_ACT_UNSPEC,
+        SpliceOutcome::DownXdp => TC_ACT_UNSPEC,
     }
 }
 
@@ -95,6 +97,8 @@ pub fn sluice_spl_xdp(ctx: XdpContext) -> u32 {
         SpliceOutcome::Unwritable => XDP_DROP,
         SpliceOutcome::Silenced => XDP_DROP,
         SpliceOutcome::LeftForTc => XDP_PASS,
+        SpliceOutcome::UpXdp => XDP_REDIRECT,
+        SpliceOutcome::DownXdp => XDP_REDIRECT,
     }
 }
 
