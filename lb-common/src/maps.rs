@@ -136,8 +136,8 @@ mod tests {
     #[test]
     fn a_pair_costs_512_bytes() {
         assert_eq!(pair_bytes(), 512);
-        // 16,384 * 288 + 32,770 * 112 + 15 * 24 + 81,920 + 131,072.
-        assert_eq!(splice_memory_bytes_max(2), 8_602_184);
+        // 16,384 * 288 + 32,770 * 112 + 17 * 24 + 81,920 + 131,072.
+        assert_eq!(splice_memory_bytes_max(2), 8_602_232);
     }
 
     #[test]

@@ -72,9 +72,9 @@ pub enum SpliceOutcome {
     PassedWaiting = 2,
     /// Made its pair userspace's for good; the local stack's.
     Refused = 3,
-    /// Translated, towards the backend.
+    /// Translated in tc, towards the backend.
     Up = 4,
-    /// Translated, towards the client.
+    /// Translated in tc, towards the client.
     Down = 5,
     /// Translated, towards the client, and the first of its pair.
     Activated = 6,
@@ -86,7 +86,7 @@ pub enum SpliceOutcome {
     Unwritable = 9,
     /// What the local stack still had to say to a side of a carried pair; dropped.
     Silenced = 10,
-    /// XDP: left for tc, which can do more (no next hop in the cache, or one that is not in native mode).
+    /// XDP: left for tc, which can do more (a next hop that is not fresh or takes no frames, a checksum that is half done).
     LeftForTc = 11,
     /// On the way out, and came in by an interface: redirected by us, or forwarded; goes on as without us.
     PassedForwarded = 12,
@@ -94,11 +94,15 @@ pub enum SpliceOutcome {
     IcmpCarried = 13,
     /// An error of ICMP about a carried pair that quotes nothing under way, so anybody may have sent it; goes on as without us.
     IcmpDoubted = 14,
+    /// Translated in XDP, towards the backend.
+    UpXdp = 15,
+    /// Translated in XDP, towards the client.
+    DownXdp = 16,
 }
 
 impl SpliceOutcome {
     /// Every case, in the order of the counter indexes.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::PassedProtocol,
         Self::PassedUnknown,
         Self::PassedWaiting,
@@ -114,6 +118,8 @@ impl SpliceOutcome {
         Self::PassedForwarded,
         Self::IcmpCarried,
         Self::IcmpDoubted,
+        Self::UpXdp,
+        Self::DownXdp,
     ];
 
     /// Index into the map [`SPLICE_COUNTERS`](crate::maps::SPLICE_COUNTERS).
@@ -142,6 +148,8 @@ impl SpliceOutcome {
             Self::PassedForwarded => "passed_forwarded",
             Self::IcmpCarried => "icmp_carried",
             Self::IcmpDoubted => "icmp_doubted",
+            Self::UpXdp => "up_xdp",
+            Self::DownXdp => "down_xdp",
         }
     }
 }

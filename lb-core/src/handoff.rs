@@ -6,6 +6,7 @@
 pub mod join;
 pub mod life;
 pub mod machine;
+pub mod rest;
 
 use serde::Serialize;
 use std::fmt;

@@ -75,6 +75,8 @@ fn tc_verdict(outcome: SpliceOutcome) -> i32 {
         SpliceOutcome::LeftForTc => TC_ACT_UNSPEC,
         SpliceOutcome::IcmpCarried => TC_ACT_REDIRECT as i32,
         SpliceOutcome::IcmpDoubted => TC_ACT_UNSPEC,
+        SpliceOutcome::UpXdp => TC_ACT_UNSPEC,
+        SpliceOutcome::DownXdp => TC_ACT_UNSPEC,
     }
 }
 
@@ -99,6 +101,8 @@ pub fn sluice_spl_xdp(ctx: XdpContext) -> u32 {
         SpliceOutcome::LeftForTc => XDP_PASS,
         SpliceOutcome::IcmpCarried => XDP_REDIRECT,
         SpliceOutcome::IcmpDoubted => XDP_PASS,
+        SpliceOutcome::UpXdp => XDP_REDIRECT,
+        SpliceOutcome::DownXdp => XDP_REDIRECT,
     }
 }
 

@@ -7,6 +7,7 @@
 mod closing;
 mod connection;
 mod life;
+mod native;
 mod passthrough;
 mod same;
 mod upgrade;

@@ -37,6 +37,7 @@ const NEEDS: &[(Need, &str)] = &[
     (Need::Program("git", "git"), "`cargo xtask tidy` asks it which files are ours"),
     (Need::Program("ip", "iproute2"), "network namespaces of the demo and the tests"),
     (Need::Program("iptables", "iptables"), "packet loss in the tests"),
+    (Need::Program("ethtool", "ethtool"), "offloads of the tests' interfaces"),
     (Need::Program("curl", "curl"), "requests of the demo that you can repeat by hand"),
     (Need::Program("h2load", "nghttp2-client"), "HTTP/2 clients of the tests and the load of a benchmark"),
     (Need::Program("openssl", "openssl"), "makes the certificate of the demo"),

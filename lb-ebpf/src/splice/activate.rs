@@ -44,7 +44,7 @@ pub fn admit(ctx: &TcContext, key: &Key, pair: &Pair, packet: &Packet) -> Result
 
 /// The outcome of a packet that is translated.
 #[inline(always)]
-pub fn translated(pair: &Pair) -> SpliceOutcome {
+fn translated(pair: &Pair) -> SpliceOutcome {
     if pair.is_up { SpliceOutcome::Up } else { SpliceOutcome::Down }
 }
 

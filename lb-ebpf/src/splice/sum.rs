@@ -39,10 +39,15 @@ impl Difference {
     /// The checksum after the change.
     #[inline(always)]
     pub fn apply(self, checksum: u16) -> u16 {
-        let sum = u64::from(!checksum) + u64::from(self.folded());
-        let sum = (sum & 0xffff) + (sum >> 16);
-        let sum = (sum & 0xffff) + (sum >> 16);
-        let sum = (sum & 0xffff) + (sum >> 16);
-        !(sum as u16)
+        !fold(u64::from(!checksum) + u64::from(self.folded()))
     }
+}
+
+/// A sum of less than 2^48 in 16 bits.
+#[inline(always)]
+pub fn fold(sum: u64) -> u16 {
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    sum as u16
 }

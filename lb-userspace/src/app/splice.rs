@@ -44,10 +44,9 @@ pub fn open(config: &Config) -> anyhow::Result<(Option<Shared>, SpliceStatus)> {
         Ok(splicer) => {
             let pairs = splicer.flows().len();
             tracing::info!(pairs, "the kernel carries connections that need no more routing");
-            let kernel = serde_json::to_value(splicer.report()).unwrap_or_default();
             let reason = "the kernel carries connections that need no more routing".to_owned();
             let shared = Shared { splicer: Arc::new(splicer), handoffs: Arc::default() };
-            Ok((Some(shared), status(true, reason, kernel)))
+            Ok((Some(shared), status(true, reason, nothing)))
         }
         Err(locked @ Unavailable::Locked { .. }) => Err(locked).context("cannot start beside another agent"),
         Err(unavailable) if mode == SpliceMode::Required => {
@@ -77,6 +76,11 @@ fn setup(config: &Config) -> SplicerSetup {
 }
 
 impl Shared {
+    /// What is in the kernel on our behalf.
+    pub fn report(&self) -> serde_json::Value {
+        serde_json::to_value(self.splicer.report()).unwrap_or_default()
+    }
+
     /// Pairs to endpoints that are none of a Snapshot's are reset after a time.
     pub fn follow(&self, snapshot: &Snapshot) {
         let endpoints = snapshot.services.iter().flat_map(|service| &service.endpoints);

@@ -91,6 +91,15 @@ impl State {
         }
     }
 
+    /// As it is now: interfaces come and go, and so does what their drivers can do.
+    fn splicing(&self) -> SpliceStatus {
+        let mut status = self.parts.splice_status.clone();
+        if let Some(splicer) = &self.parts.splicer {
+            status.kernel = splicer.report();
+        }
+        status
+    }
+
     /// Publishes what was translated, and logs the faults that are new.
     pub fn take(&self, read: Translated) {
         self.parts.keys.prepare(&read.snapshot);
@@ -183,7 +192,7 @@ impl Inspect for State {
             connections_active: sum(|c| c.connections_active.get()),
             requests: sum(|c| c.requests.get()),
             steering: self.parts.steering_status.clone(),
-            splicing: self.parts.splice_status.clone(),
+            splicing: self.splicing(),
         }
     }
 

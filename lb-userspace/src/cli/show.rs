@@ -170,11 +170,20 @@ fn status(value: &Value) -> String {
     for (name, field) in value.as_object().into_iter().flatten() {
         if name == "steering" || name == "splicing" {
             lines.push(vec![name.clone(), format!("{}: {}", cell(&field["mode"]), cell(&field["reason"]))]);
+            lines.extend(field["kernel"]["interfaces"].as_array().into_iter().flatten().flat_map(interface));
         } else {
             lines.push(vec![name.clone(), cell(field)]);
         }
     }
     table(&["STATUS", "VALUE"], &lines)
+}
+
+/// What is wanted of an interface and not so, with the reason.
+fn interface(field: &Value) -> Vec<Vec<String>> {
+    let line = |what: &str, reason: &Value| {
+        reason.is_string().then(|| vec![format!("  {}", cell(&field["name"])), format!("{what}: {}", cell(reason))])
+    };
+    [line("not covered", &field["reason"]), line("not in XDP", &field["xdp_reason"])].into_iter().flatten().collect()
 }
 
 /// A cell of text; control characters of configuration are escaped, so that they cannot drive a terminal.
@@ -206,6 +215,21 @@ mod tests {
         let value = json!([{"service": "a/b:80", "endpoints": [], "note": "none is ready"}]);
         let text = Noun::Backends.text(&value);
         assert!(text.contains("a/b:80") && text.contains("none is ready"), "{text}");
+    }
+
+    #[test]
+    fn interfaces_are_shown_where_something_is_not_as_wanted() {
+        let interfaces = json!([
+            {"name": "eth0", "reason": null, "xdp_reason": null},
+            {"name": "eth1", "reason": null, "xdp_reason": "its driver takes no frames"},
+            {"name": "tun0", "reason": "no Ethernet", "xdp_reason": null},
+        ]);
+        let text =
+            status(&json!({"splicing": {"mode": "auto", "reason": "it does", "kernel": {"interfaces": interfaces}}}));
+        assert!(
+            !text.contains("eth0") && text.contains("not in XDP: its driver") && text.contains("not covered: no"),
+            "{text}"
+        );
     }
 
     #[test]

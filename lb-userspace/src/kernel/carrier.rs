@@ -8,6 +8,7 @@
 
 mod attach;
 mod clsact;
+mod drivers;
 mod flows;
 mod follow;
 mod layout;
@@ -47,6 +48,8 @@ pub struct Carrier {
     /// There unless it is followed.
     events: Mutex<Option<RingBuf<MapData>>>,
     news: netlink::Socket,
+    /// An error where nobody asks.
+    drivers: Arc<io::Result<drivers::Drivers>>,
     attachments: Mutex<Attachments>,
     /// Interfaces on which pairs may be carried: read at every hand-off, while attaching may take its time.
     covered: RwLock<HashSet<u32>>,
@@ -98,7 +101,10 @@ impl Carrier {
         };
         let (news, socket, flows, records) = open().map_err(|e| Unavailable::from_io("use our maps", e))?;
         let place = (set::links(&set.dir, &netns), clsact::mark(&set.dir));
-        let mut attachments = Attachments::new((by, setup.interfaces.clone()), place, set.ports, socket);
+        let drivers =
+            Arc::new(if setup.xdp { drivers::Drivers::open() } else { Err(io::ErrorKind::Unsupported.into()) });
+        let wanted = (by, setup.interfaces.clone());
+        let mut attachments = Attachments::new(wanted, place, set.ports, socket, Arc::clone(&drivers));
         attachments.start(&set.programs).map_err(|e| Unavailable::from_io("attach to interfaces", e))?;
         set.programs.settle(&set.dir).map_err(|e| Unavailable::from_io("pin our programs", e))?;
         let others = set::others(&pin_dir).map_err(failed)?;
@@ -108,6 +114,7 @@ impl Carrier {
             counters: set.counters,
             events: Mutex::new(Some(set.events)),
             news,
+            drivers,
             covered: RwLock::new(attachments.covered()),
             attachments: Mutex::new(attachments),
             programs: set.programs,

@@ -4,14 +4,14 @@
 //! bound socket, a claim on its port. Does not do: connecting.
 //!
 //! A pair that the kernel carries has no socket, so nothing but this table keeps its 4-tuple from being taken again. Ports
-//! are handed out in turn, each backend for itself, and a port rests after its pair has ended: late packets of the pair,
-//! and the backend's TIME_WAIT, are gone by then. No other program is given such a port by the kernel: our range lies
+//! are handed out in turn, each backend for itself, and a port rests after its pair has ended, as long as `lb_core::handoff::rest`
+//! says: no late packet of the pair, and no TIME_WAIT of the backend's, stands in the way then. No other program is given such a port by the kernel: our range lies
 //! outside `net.ipv4.ip_local_port_range`, and where it does not, a socket that is bound but never connected guards each
 //! port that is in use (automatic binds pass by a port that has an owner, kernel 6.18 `inet_csk_find_open_port` and
 //! `__inet_hash_connect`).
 
 use socket2::{Domain, Protocol, Socket, Type};
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -33,7 +33,6 @@ pub(super) struct Ports {
     range: RangeInclusive<u16>,
     /// Ports that the kernel hands out by itself.
     automatic: RangeInclusive<u16>,
-    rest: Duration,
     table: Mutex<Table>,
 }
 
@@ -53,7 +52,7 @@ struct Backend {
     asked: Instant,
     busy: HashSet<u16>,
     /// Those of `busy` that rest, in the order in which they may be used again.
-    resting: VecDeque<(Instant, u16)>,
+    resting: BTreeSet<(Instant, u16)>,
 }
 
 /// The ports that the kernel hands out by itself in the network namespace of this thread; the default where it does not tell.
@@ -67,8 +66,8 @@ pub(super) fn automatic() -> RangeInclusive<u16> {
 }
 
 impl Ports {
-    pub fn new(range: RangeInclusive<u16>, automatic: RangeInclusive<u16>, rest: Duration) -> Self {
-        Self { range, automatic, rest, table: Mutex::default() }
+    pub fn new(range: RangeInclusive<u16>, automatic: RangeInclusive<u16>) -> Self {
+        Self { range, automatic, table: Mutex::default() }
     }
 
     /// A non-blocking socket that is bound to a port which is free towards a backend; `None` when there is none.
@@ -142,10 +141,10 @@ impl Ports {
         table.unguard(backend, port);
     }
 
-    /// Lets a port rest whose pair has ended.
-    pub fn rest(&self, port: u16, backend: SocketAddr, now: Instant) {
+    /// Lets a port rest whose pair has ended, until then.
+    pub fn rest(&self, port: u16, backend: SocketAddr, until: Instant) {
         if let Some(known) = self.table().backends.get_mut(&backend) {
-            known.resting.push_back((now + self.rest, port));
+            known.resting.insert((until, port));
         }
     }
 
@@ -168,7 +167,7 @@ impl Ports {
             turn: fastrand::u16(..) % self.range.len().max(1) as u16,
             asked: Instant::now(),
             busy: HashSet::new(),
-            resting: VecDeque::new(),
+            resting: BTreeSet::new(),
         })
     }
 
@@ -210,8 +209,11 @@ impl Table {
 impl Backend {
     /// Takes the ports that have rested long enough.
     fn rested(&mut self, now: Instant) -> Vec<u16> {
-        let over = self.resting.iter().take_while(|(until, _)| *until <= now).count();
-        let ports: Vec<u16> = self.resting.drain(..over).map(|(_, port)| port).collect();
+        let mut ports = Vec::new();
+        while let Some((_, port)) = self.resting.first().copied().filter(|(until, _)| *until <= now) {
+            self.resting.pop_first();
+            ports.push(port);
+        }
         for port in &ports {
             self.busy.remove(port);
         }

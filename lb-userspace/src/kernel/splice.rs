@@ -57,7 +57,7 @@ pub struct SplicerSetup {
     pub grace: Duration,
     /// A pair whose backend is no longer one is reset after that.
     pub drain: Duration,
-    /// So long a port is not used again towards the same backend.
+    /// A port is not used again towards the same backend for at most that long: see [`lb_core::handoff::rest`].
     pub rest: Duration,
 }
 
@@ -146,7 +146,7 @@ impl Splicer {
     /// [`Unavailable`] says what this machine or our privileges lack, and the remedy.
     pub fn open(setup: &SplicerSetup) -> Result<Self, Unavailable> {
         let carrier = Carrier::open(&setup.carrier, object())?;
-        let ports = Ports::new(setup.ports.clone(), ports::automatic(), setup.rest);
+        let ports = Ports::new(setup.ports.clone(), ports::automatic());
         let routes = Routes::open().map_err(|e| Unavailable::from_io("open a socket for routes", e))?;
         let adopted =
             adopt::adopt(&carrier, &ports).map_err(|e| Unavailable::from_io("list carried connections", e))?;

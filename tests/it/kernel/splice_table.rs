@@ -48,11 +48,13 @@ impl Rig {
     }
 }
 
-/// The outcome of a packet that is translated.
-fn outcome(from: Sender) -> &'static str {
-    match from {
-        Sender::Client => "up",
-        Sender::Backend => "down",
+/// The outcome of a packet that a program translates.
+fn outcome(program: Program, from: Sender) -> &'static str {
+    match (program, from) {
+        (Program::Native, Sender::Client) => "up_xdp",
+        (Program::Native, Sender::Backend) => "down_xdp",
+        (_, Sender::Client) => "up",
+        (_, Sender::Backend) => "down",
     }
 }
 

@@ -10,6 +10,7 @@
 
 use super::super::syscall::{self, Hook};
 use super::clsact::{self, Way};
+use super::drivers::Drivers;
 use super::links::{self, Link, News};
 use super::netlink::Socket;
 use super::set::{self, Program, Programs};
@@ -20,6 +21,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// What is attached, and what it needs to attach more.
 pub(super) struct Attachments {
@@ -31,6 +33,8 @@ pub(super) struct Attachments {
     pub mark: u32,
     pub ports: DevMapHash<MapData>,
     pub socket: Socket,
+    /// An error says why nobody can be asked; so frames are redirected to nobody.
+    pub drivers: Arc<io::Result<Drivers>>,
     on: BTreeMap<u32, On>,
     /// Interfaces that should be covered and are not, with the reason.
     refused: BTreeMap<u32, (String, String)>,
@@ -40,8 +44,9 @@ pub(super) struct Attachments {
 struct On {
     name: String,
     is_wanted: bool,
-    /// Why not in XDP; none when it is or is not wanted.
+    /// Why not in XDP, or why frames do not leave by it in XDP; none when all is well or nothing is wanted.
     xdp: Option<String>,
+    /// Whether the program runs there.
     has_xdp: bool,
 }
 
@@ -51,8 +56,9 @@ impl Attachments {
         (dir, mark): (PathBuf, u32),
         ports: DevMapHash<MapData>,
         socket: Socket,
+        drivers: Arc<io::Result<Drivers>>,
     ) -> Self {
-        Self { by, wanted, dir, mark, ports, socket, on: BTreeMap::new(), refused: BTreeMap::new() }
+        Self { by, wanted, dir, mark, ports, socket, drivers, on: BTreeMap::new(), refused: BTreeMap::new() }
     }
 
     /// Attaches to what is there, and adopts or drops what an earlier agent attached.
@@ -82,6 +88,7 @@ impl Attachments {
             News::Changed(link) => self.changed(link, programs),
             News::Gone(index) => self.gone(*index),
             News::Filters(index) => self.filters_changed(*index, programs),
+            News::Driver(index) => self.ask_driver(*index),
             News::Lost => {
                 let links = links::list(&self.socket)?;
                 let is_there = |index: &u32| links.iter().any(|link| link.index == *index);
@@ -90,6 +97,7 @@ impl Attachments {
                 for link in &links {
                     self.changed(link, programs);
                     self.filters_changed(link.index, programs);
+                    self.ask_driver(link.index);
                 }
             }
         }
@@ -189,6 +197,7 @@ impl Attachments {
                 tracing::info!(interface = link.name, index, has_xdp, "connections can be carried on an interface");
                 self.refused.remove(&index);
                 self.on.insert(index, On { name: link.name.clone(), is_wanted: true, xdp, has_xdp });
+                self.ask_driver(index);
             }
             Err(error) => {
                 self.release(index);
@@ -226,21 +235,59 @@ impl Attachments {
         Ok(())
     }
 
-    /// Makes the program run in the driver and its interface a place to send to, or neither.
+    /// Makes the program run in the driver.
     fn run_xdp(&mut self, index: u32, program: Option<&Program>) -> io::Result<()> {
-        let pin = self.pin(index, Hook::Xdp);
-        let Some(program) = program else {
-            return self.stop_xdp(index);
-        };
-        link(&pin, index, Hook::Xdp, program)?;
-        self.ports.insert(index, index, None, 0).map_err(io::Error::other)
+        match program {
+            Some(program) => {
+                link(&self.pin(index, Hook::Xdp), index, Hook::Xdp, program).inspect_err(|_| self.close_port(index))
+            }
+            None => self.stop_xdp(index),
+        }
     }
 
     fn stop_xdp(&mut self, index: u32) -> io::Result<()> {
+        self.close_port(index);
+        remove_link(&self.pin(index, Hook::Xdp))
+    }
+
+    /// Makes an interface that runs our program in XDP a place to send to, if its driver takes frames.
+    fn ask_driver(&mut self, index: u32) {
+        if !self.on.get(&index).is_some_and(|on| on.has_xdp) {
+            return;
+        }
+        let opened =
+            self.takes_frames(index).and_then(|()| self.ports.insert(index, index, None, 0).map_err(io::Error::other));
+        if opened.is_err() {
+            self.close_port(index);
+        }
+        if let Some(on) = self.on.get_mut(&index) {
+            let reason = opened.err().map(|error| error.to_string());
+            if on.xdp != reason {
+                tracing::info!(
+                    interface = on.name,
+                    index,
+                    ?reason,
+                    "whether frames leave by an interface in XDP has changed"
+                );
+            }
+            on.xdp = reason;
+        }
+    }
+
+    fn takes_frames(&self, index: u32) -> io::Result<()> {
+        let unsupported = |what: String| io::Error::new(io::ErrorKind::Unsupported, what);
+        let drivers = self.drivers.as_ref().as_ref();
+        let drivers = drivers.map_err(|error| {
+            unsupported(format!("no driver can be asked whether it takes frames (kernel 6.3): {error}"))
+        })?;
+        let no = "its driver takes no frames that are redirected to it (a veth does when its peer has GRO on, or XDP)";
+        if drivers.takes_frames(index)? { Ok(()) } else { Err(unsupported(no.to_owned())) }
+    }
+
+    fn close_port(&mut self, index: u32) {
         // Not being there is what is wanted; the kernel removes the port of an interface that is gone.
         let removed = self.ports.remove(index);
         tracing::trace!(index, ?removed, "an interface is no port of XDP");
-        remove_link(&self.pin(index, Hook::Xdp))
     }
 
     /// Detaches everything from an interface, which may be gone.

@@ -73,6 +73,8 @@ fn follow(carrier: &Carrier, ring: &mut RingBuf<MapData>, stopped: &PipeReader, 
             vec![PollFd::new(ring.as_fd(), PollFlags::POLLIN), PollFd::new(stopped.as_fd(), PollFlags::POLLIN)];
         if hears {
             fds.push(PollFd::new(carrier.news.as_fd(), PollFlags::POLLIN));
+            let drivers = carrier.drivers.as_ref().as_ref().ok();
+            fds.extend(drivers.map(|drivers| PollFd::new(drivers.as_fd(), PollFlags::POLLIN)));
         }
         match poll(&mut fds, timeout.unwrap_or(PollTimeout::NONE)) {
             Ok(_) | Err(Errno::EINTR) => {}
@@ -91,7 +93,10 @@ fn follow(carrier: &Carrier, ring: &mut RingBuf<MapData>, stopped: &PipeReader, 
 /// of no use any more is an error.
 fn hear(carrier: &Carrier) -> io::Result<()> {
     loop {
-        let news = links::news(&carrier.news)?;
+        let mut news = links::news(&carrier.news)?;
+        if let Ok(drivers) = carrier.drivers.as_ref() {
+            news.extend(drivers.news()?);
+        }
         if news.is_empty() {
             return Ok(());
         }

@@ -36,6 +36,8 @@ pub(super) enum News {
     Gone(u32),
     /// Filters of an interface are other than they were.
     Filters(u32),
+    /// What the driver of an interface can do is other than it was.
+    Driver(u32),
     /// So much changed that the kernel does not say what.
     Lost,
 }

@@ -1,7 +1,9 @@
-//! The least of rtnetlink (rtnetlink(7)): requests with an answer, dumps, and news of a group.
+//! The least of netlink (rtnetlink(7), generic netlink): requests with an answer, dumps, and news of a group.
 //!
 //! Owns: sockets, and the form of messages and attributes. Goes in: a [`Message`]. Comes out: bodies of answers.
-//! Does not do: what a message means (`links`, `clsact`).
+//! Does not do: what a message means (`links`, `clsact`, `drivers`).
+
+#![allow(unsafe_code, reason = "an option of netlink's sockets that nix does not offer")]
 
 use nix::errno::Errno;
 use nix::sys::socket::{
@@ -44,18 +46,37 @@ pub(in crate::kernel) struct Answer {
 impl Socket {
     /// A socket for requests. One request at a time: the caller sees to that.
     pub fn open() -> io::Result<Self> {
-        let socket = Self::new(SockFlag::SOCK_CLOEXEC, 0)?;
+        Self::open_to(SockProtocol::NetlinkRoute)
+    }
+
+    /// As [`open`](Self::open), to the families of generic netlink.
+    pub fn open_generic() -> io::Result<Self> {
+        Self::open_to(SockProtocol::NetlinkGeneric)
+    }
+
+    fn open_to(protocol: SockProtocol) -> io::Result<Self> {
+        let socket = Self::new(SockFlag::SOCK_CLOEXEC, 0, protocol)?;
         setsockopt(&socket.fd, sockopt::ReceiveTimeout, &TimeVal::new(ANSWER_SECONDS_MAX, 0))?;
         Ok(socket)
     }
 
     /// A socket that hears news of these groups (a mask of `RTMGRP_…`).
     pub fn listen(groups: u32) -> io::Result<Self> {
-        Self::new(SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, groups)
+        Self::new(SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, groups, SockProtocol::NetlinkRoute)
     }
 
-    fn new(flags: SockFlag, groups: u32) -> io::Result<Self> {
-        let fd = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)?;
+    /// A socket that hears news of one group of generic netlink, by the number that its family gave it.
+    pub fn listen_generic(group: u32) -> io::Result<Self> {
+        let socket = Self::new(SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, 0, SockProtocol::NetlinkGeneric)?;
+        let (value, length) = ((&raw const group).cast(), size_of::<u32>() as libc::socklen_t);
+        let (fd, level, name) = (socket.fd.as_raw_fd(), libc::SOL_NETLINK, libc::NETLINK_ADD_MEMBERSHIP);
+        // SAFETY: the option takes a number of four bytes, which lives until the call returns.
+        Errno::result(unsafe { libc::setsockopt(fd, level, name, value, length) })?;
+        Ok(socket)
+    }
+
+    fn new(flags: SockFlag, groups: u32, protocol: SockProtocol) -> io::Result<Self> {
+        let fd = socket(AddressFamily::Netlink, SockType::Raw, flags, protocol)?;
         bind(fd.as_raw_fd(), &NetlinkAddr::new(0, groups))?;
         Ok(Self { fd, sequence: AtomicU32::new(0) })
     }

@@ -48,7 +48,7 @@ pub struct InterfaceReport {
     pub links: Vec<u32>,
     /// Whether the program runs in XDP.
     pub xdp: bool,
-    /// Why not, if it should.
+    /// Why not, if it should; or why frames do not leave by this interface in XDP, but by tc.
     pub xdp_reason: Option<String>,
 }
 

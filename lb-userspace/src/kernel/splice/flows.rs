@@ -6,10 +6,12 @@
 //! The lock is held for one entry at a time, or to copy numbers: never for a system call. Whoever takes a pair out of the
 //! table ends it, so it ends once.
 
+use super::super::repair;
 use super::shared::Shared;
 use super::{FlowView, reset};
 use lb_common::addr;
 use lb_common::splice::{CLOSING, Conn, Direction, FlowKey};
+use lb_core::handoff::rest::rest_ns;
 use lb_core::handoff::{Carried, Ending};
 use std::collections::HashMap;
 use std::fmt;
@@ -17,7 +19,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Is told how a pair ended. It is called on a thread of the splicer, so it must be short.
 pub type Close = Box<dyn FnOnce(Carried) + Send>;
@@ -132,7 +134,8 @@ pub(super) fn cut(shared: &Shared, id: u32, ends: &Ends, with_reset: bool) -> Co
     if with_reset {
         reset::both(&conn);
     }
-    shared.ports.rest(ends.source.port(), ends.backend, Instant::now());
+    let rest = Duration::from_nanos(rest_ns(&conn, repair::monotonic_ns(), shared.rest_ns));
+    shared.ports.rest(ends.source.port(), ends.backend, Instant::now() + rest);
     shared.give_id(id);
     conn
 }

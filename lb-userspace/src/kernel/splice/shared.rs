@@ -33,6 +33,8 @@ pub(super) struct Shared {
     pub flows: Flows,
     pub totals: Totals,
     pub limits: Limits,
+    /// Most that a port rests, nanoseconds.
+    pub rest_ns: u64,
     /// Pairs in whose hand-off a byte came to our sockets past the programs.
     pub late: AtomicU64,
     pub backends: Mutex<Backends>,
@@ -62,6 +64,7 @@ impl Shared {
             flows: Flows::default(),
             totals: Totals::default(),
             limits,
+            rest_ns: ns(setup.rest),
             late: AtomicU64::new(0),
             backends: Mutex::default(),
             ids: Mutex::new(Ids::new(setup.pairs_max, in_use)),

@@ -46,7 +46,11 @@ fn insert(rig: &mut Rig, family: Family, hop: Known, hop_ns: u64) -> Conn {
 fn send(rig: &mut Rig, family: Family, from: Sender) -> Known {
     let packet = Packet { payload: b"payload".to_vec(), ..family.packet(from) };
     let ran = rig.arrive(Program::Splice, from, &packet.bytes());
-    assert_eq!((ran.verdict, ran.counted), (TC_REDIRECT, vec![(outcome(from), 1)]), "{family:?} {from:?}");
+    assert_eq!(
+        (ran.verdict, ran.counted),
+        (TC_REDIRECT, vec![(outcome(Program::Splice, from), 1)]),
+        "{family:?} {from:?}"
+    );
     let left = Packet::read(&ran.bytes);
     let expected = family.translated(from, &packet);
     assert_eq!(left, Packet { mac_dst: left.mac_dst, mac_src: left.mac_src, ..expected }, "{family:?} {from:?}");

@@ -38,7 +38,7 @@ fn check_one(
     change(from, &mut packet);
     let mut expected = family.translated(from, &packet);
     expect(from, &mut expected);
-    rig.carries(program, from, &packet, &expected, outcome(from));
+    rig.carries(program, from, &packet, &expected, outcome(program, from));
     rig.events();
 }
 

@@ -191,7 +191,7 @@ fn once_active_all_packets_are_translated_and_counted() {
                     let ack = if flags & ACK == 0 { 0 } else { next.ack };
                     let packet = Packet { flags, payload: payload.to_vec(), ack, ..next };
                     let expected = family.translated(from, &packet);
-                    rig.carries(Program::Splice, from, &packet, &expected, outcome(from));
+                    rig.carries(Program::Splice, from, &packet, &expected, outcome(Program::Splice, from));
                     let (after, direction) = (rig.record(), from.direction(&before));
                     let now = from.direction(&after);
                     assert_eq!((now.packets, now.bytes), (1, payload.len() as u64), "{packet:?}");
@@ -214,7 +214,7 @@ fn send(rig: &mut Rig, family: Family, from: Sender, flags: u8, seq: i32, payloa
     let seq = next.seq.wrapping_add_signed(seq);
     let packet = Packet { flags, seq, payload: payload.to_vec(), ..next };
     let ran = rig.arrive(Program::Splice, from, &packet.bytes());
-    assert_eq!((ran.verdict, ran.counted), (TC_REDIRECT, vec![(outcome(from), 1)]), "{packet:?}");
+    assert_eq!((ran.verdict, ran.counted), (TC_REDIRECT, vec![(outcome(Program::Splice, from), 1)]), "{packet:?}");
     rig.record()
 }
 
