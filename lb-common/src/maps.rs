@@ -134,10 +134,10 @@ mod tests {
     }
 
     #[test]
-    fn a_pair_costs_512_bytes() {
-        assert_eq!(pair_bytes(), 512);
-        // 16,384 * 288 + 32,770 * 112 + 17 * 24 + 81,920 + 131,072.
-        assert_eq!(splice_memory_bytes_max(2), 8_602_232);
+    fn a_pair_costs_544_bytes() {
+        assert_eq!(pair_bytes(), 544);
+        // 16,384 * 320 + 32,770 * 112 + 17 * 24 + 81,920 + 131,072.
+        assert_eq!(splice_memory_bytes_max(2), 9_126_520);
     }
 
     #[test]

@@ -37,8 +37,6 @@ pub const SWITCH_ANSWER: u32 = 1;
 pub const FIN: u32 = 1;
 /// A RST of this direction has passed.
 pub const RST: u32 = 2;
-/// [`Direction::clock_offset`] is known.
-pub const CLOCK_KNOWN: u32 = 4;
 
 /// Bytes that are kept of the first payload of the backend: as far as the status of `HTTP/1.1 200`.
 pub const FIRST_BYTES: usize = 16;
@@ -69,9 +67,15 @@ abi! {
     }
 }
 
+/// Bytes of a cache line of the processors that we know: what CPUs pass on to one another when one of them writes.
+pub const CACHE_LINE_BYTES: usize = 64;
+
 abi! {
     /// One direction of a pair: how its packets leave, and how far it is.
-    Direction, 112 {
+    ///
+    /// The first cache line is written at the hand-off and seldom after, and is read with packets of both directions. The
+    /// second is written with each packet, and belongs to the CPU that this direction's packets come to.
+    Direction, 128 {
         /// Source address of packets when they leave: ours.
         src: Addr,
         /// Destination address of packets when they leave.
@@ -86,42 +90,47 @@ abi! {
         ack_delta: u32,
         /// Our timestamp clock (RFC 7323) on the connection that packets leave by, milliseconds, at [`Conn::begun_ns`].
         clock_base: u32,
-        /// Added to TSval, once [`CLOCK_KNOWN`]; subtracted from TSecr of the other direction.
+        /// Added to TSval, subtracted from TSecr of the other direction; 0: not known yet. Kept by the programs.
         clock_offset: u32,
         /// Window of the sender is in units of `1 << window_left`…
         window_left: u8,
         /// …and leaves in units of `1 << window_right`.
         window_right: u8,
+        /// Zero.
+        reserved: [u8; 10],
         /// MAC address of the next hop; kept by the programs.
         hop_dst: [u8; 6],
         /// MAC address of the interface that packets leave by; kept by the programs.
         hop_src: [u8; 6],
-        /// Zero.
-        reserved: [u8; 6],
         /// Interface that packets leave by; 0: not looked up yet. Kept by the programs.
         hop_ifindex: u32,
-        /// [`FIN`], [`RST`], [`CLOCK_KNOWN`]. Kept by the programs.
-        flags: u32,
+        /// When the next hop was looked up, `CLOCK_MONOTONIC` (coarse), nanoseconds. Kept by the programs.
+        hop_ns: u64,
+        /// When a packet of this direction passed last, `CLOCK_MONOTONIC` (coarse), nanoseconds.
+        seen_ns: u64,
+        /// Packets that left; a segment that the kernel joined (GRO) is one.
+        packets: u64,
+        /// Bytes of payload that left, retransmissions among them.
+        bytes: u64,
         /// Where the next byte is expected, as it arrives: behind the last byte that arrived, and behind a FIN. Set at the
         /// hand-off, then kept by the programs; for the client, `activate_ack - up.seq_delta`.
         seq_next: u32,
         /// The largest acknowledgement number, as it arrived. Set at the hand-off to all that was sent to that side, the
         /// request with it, then kept by the programs.
         ack_last: u32,
-        /// When the next hop was looked up, `CLOCK_MONOTONIC` (coarse), nanoseconds. Kept by the programs.
-        hop_ns: u64,
-        /// Packets that left; a segment that the kernel joined (GRO) is one.
-        packets: u64,
-        /// Bytes of payload that left, retransmissions among them.
-        bytes: u64,
+        /// [`FIN`], [`RST`]. Kept by the programs.
+        flags: u32,
+        /// How far packets may be ahead, as they arrive, by what the other direction had acknowledged when that was last looked
+        /// at. Set at the hand-off to `seq_next`, then kept by the programs.
+        seq_edge: u32,
     }
 }
 
 impl Plain for Direction {}
 
 abi! {
-    /// A pair of connections.
-    Conn, 288 {
+    /// A pair of connections. Its last cache line is read with every packet, and written when the state changes.
+    Conn, 320 {
         /// From the client to the backend.
         up: Direction,
         /// From the backend to the client.
@@ -140,12 +149,10 @@ abi! {
         first_len: u32,
         /// When userspace read the clocks of the hand-off, `CLOCK_MONOTONIC`, nanoseconds.
         begun_ns: u64,
-        /// When a packet of either direction passed last, `CLOCK_MONOTONIC` (coarse), nanoseconds.
-        seen_ns: u64,
         /// The first bytes of the backend's answer.
         first: [u8; FIRST_BYTES],
         /// Zero.
-        reserved: [u8; 8],
+        reserved: [u8; 16],
     }
 }
 
@@ -189,6 +196,9 @@ impl FlowKey {
     }
 }
 
+const _: () = assert!(core::mem::offset_of!(Direction, hop_dst) == CACHE_LINE_BYTES);
+const _: () = assert!(size_of::<Direction>() % CACHE_LINE_BYTES == 0 && size_of::<Conn>() % CACHE_LINE_BYTES == 0);
+
 impl Direction {
     /// Nothing.
     pub const ZERO: Self = Self {
@@ -202,16 +212,18 @@ impl Direction {
         clock_offset: 0,
         window_left: 0,
         window_right: 0,
+        reserved: [0; 10],
         hop_dst: [0; 6],
         hop_src: [0; 6],
-        reserved: [0; 6],
         hop_ifindex: 0,
-        flags: 0,
-        seq_next: 0,
-        ack_last: 0,
         hop_ns: 0,
+        seen_ns: 0,
         packets: 0,
         bytes: 0,
+        seq_next: 0,
+        ack_last: 0,
+        flags: 0,
+        seq_edge: 0,
     };
 }
 
@@ -227,10 +239,15 @@ impl Conn {
         generation: 0,
         first_len: 0,
         begun_ns: 0,
-        seen_ns: 0,
         first: [0; FIRST_BYTES],
-        reserved: [0; 8],
+        reserved: [0; 16],
     };
+
+    /// When a packet of either direction passed last, `CLOCK_MONOTONIC` (coarse), nanoseconds.
+    #[must_use]
+    pub const fn seen_ns(&self) -> u64 {
+        if self.up.seen_ns > self.down.seen_ns { self.up.seen_ns } else { self.down.seen_ns }
+    }
 }
 
 #[cfg(test)]

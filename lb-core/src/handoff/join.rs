@@ -100,6 +100,8 @@ pub fn join(client: &End, backend: &End, request: &Request) -> Result<Joined, Ap
         seq_delta,
         ack_delta,
         seq_next: client.rcv_nxt,
+        seq_edge: client.rcv_nxt,
+        seen_ns: request.begun_ns,
         ack_last: client.snd_nxt,
         ..direction(client, backend)
     };
@@ -107,6 +109,8 @@ pub fn join(client: &End, backend: &End, request: &Request) -> Result<Joined, Ap
         seq_delta: ack_delta.wrapping_neg(),
         ack_delta: seq_delta.wrapping_neg(),
         seq_next: backend.rcv_nxt,
+        seq_edge: backend.rcv_nxt,
+        seen_ns: request.begun_ns,
         ack_last: activate_ack,
         ..direction(backend, client)
     };
@@ -122,7 +126,6 @@ pub fn join(client: &End, backend: &End, request: &Request) -> Result<Joined, Ap
         activate_seq: backend.rcv_nxt,
         generation: request.generation,
         begun_ns: request.begun_ns,
-        seen_ns: request.begun_ns,
         ..Conn::ZERO
     };
     Ok(Joined { conn, up: arriving(client), down: arriving(backend) })

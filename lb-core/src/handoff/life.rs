@@ -33,7 +33,7 @@ pub enum Fate {
 /// Judges a pair. `gone_ns`: since when its backend is no longer one.
 #[must_use]
 pub fn fate(conn: &Conn, now_ns: u64, gone_ns: Option<u64>, limits: &Limits) -> Fate {
-    let quiet_ns = now_ns.saturating_sub(conn.seen_ns);
+    let quiet_ns = now_ns.saturating_sub(conn.seen_ns());
     match conn.state {
         CLOSING if quiet_ns >= limits.grace_ns => Fate::Ended(ending(conn)),
         CLOSING => Fate::Lives,
@@ -90,7 +90,7 @@ mod tests {
     const LIMITS: Limits = Limits { idle_ns: 1_000, grace_ns: 50, drain_ns: 300 };
 
     fn conn(state: u32, up: u32, down: u32) -> Conn {
-        let mut conn = Conn { state, seen_ns: 10_000, ..Conn::ZERO };
+        let mut conn = Conn { state, up: Direction { seen_ns: 10_000, ..Direction::ZERO }, ..Conn::ZERO };
         (conn.up.flags, conn.down.flags) = (up, down);
         conn
     }

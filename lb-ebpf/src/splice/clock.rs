@@ -9,7 +9,8 @@
 use super::atomic;
 use super::pairs::Pair;
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
-use lb_common::splice::{CLOCK_KNOWN, Direction};
+use core::ptr::read_volatile;
+use lb_common::splice::Direction;
 
 const NANOSECONDS_PER_MILLISECOND: u64 = 1_000_000;
 
@@ -17,25 +18,22 @@ const NANOSECONDS_PER_MILLISECOND: u64 = 1_000_000;
 #[inline(always)]
 pub fn value(pair: &Pair, value: u32) -> u32 {
     let this = pair.this();
-    // SAFETY: the record is a map value, which lives as long as the program.
-    let known = unsafe { (*this).flags & CLOCK_KNOWN != 0 };
-    let offset = if known { offset_of(this) } else { fix(pair, this, value) };
-    value.wrapping_add(offset)
+    let offset = offset_of(this);
+    value.wrapping_add(if offset == 0 { fix(pair, this, value) } else { offset })
 }
 
 /// The receiver's own clock, as it sent it; 0, which stacks do not use, when none of its timestamps has passed here.
 #[inline(always)]
 pub fn echo(pair: &Pair, echo: u32) -> u32 {
-    let other = pair.other();
-    // SAFETY: as above.
-    let known = unsafe { (*other).flags & CLOCK_KNOWN != 0 };
-    if echo == 0 || !known { 0 } else { echo.wrapping_sub(offset_of(other)) }
+    let offset = offset_of(pair.other());
+    if echo == 0 || offset == 0 { 0 } else { echo.wrapping_sub(offset) }
 }
 
+/// The offset of a direction; 0: not known yet.
 #[inline(always)]
 fn offset_of(direction: *const Direction) -> u32 {
-    // SAFETY: as above.
-    unsafe { (*direction).clock_offset }
+    // SAFETY: the record is a map value, which lives as long as the program.
+    unsafe { read_volatile(&raw const (*direction).clock_offset) }
 }
 
 /// Fixes the offset. Of two CPUs that do so at once, the first wins, and both go by it.
@@ -49,8 +47,6 @@ fn fix(pair: &Pair, this: *mut Direction, value: u32) -> u32 {
     // 0 stands for not fixed yet; a millisecond more is as good.
     let offset = if offset == 0 { 1 } else { offset };
     // SAFETY: as above.
-    let (place, flags) = unsafe { (&raw mut (*this).clock_offset, &raw mut (*this).flags) };
-    let was = atomic::compare_exchange(place, 0, offset);
-    atomic::fetch_or(flags, CLOCK_KNOWN);
+    let was = atomic::compare_exchange(unsafe { &raw mut (*this).clock_offset }, 0, offset);
     if was == 0 { offset } else { was }
 }

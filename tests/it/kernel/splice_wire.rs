@@ -191,6 +191,7 @@ impl Wire {
             window_right: to_backend.shift,
             hop_ifindex: ifindex("b0"),
             seq_next: from_client.next,
+            seq_edge: from_client.next,
             ack_last: to_client.next,
             ..leaving(back, backend)
         };
@@ -202,6 +203,7 @@ impl Wire {
             window_right: to_client.shift,
             hop_ifindex: ifindex("f0"),
             seq_next: from_backend.next,
+            seq_edge: from_backend.next,
             ack_last: request_end,
             ..leaving(front, client)
         };

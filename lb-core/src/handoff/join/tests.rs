@@ -62,7 +62,7 @@ fn a_record_has_what_steering_says() {
     assert_eq!((conn.up.seq_next, conn.up.ack_last), (2_000, 1_000));
     assert_eq!((conn.down.seq_next, conn.down.ack_last), (u32::MAX, 417));
     assert_eq!((conn.state, conn.answer, conn.generation), (WAITING, ANY_ANSWER, 7));
-    assert_eq!((conn.begun_ns, conn.seen_ns), (42, 42));
+    assert_eq!((conn.begun_ns, conn.seen_ns()), (42, 42));
     let switch = Request { answer: Answer::Switch, ..request(1) };
     assert_eq!(join(&client(), &backend(), &switch).expect("joined").conn.answer, SWITCH_ANSWER);
 }

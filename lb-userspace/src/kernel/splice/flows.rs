@@ -159,7 +159,7 @@ pub(super) fn views(shared: &Shared, now_ns: u64) -> Vec<FlowView> {
             service,
             carried,
             age_ms: ms(conn.begun_ns),
-            idle_ms: ms(conn.seen_ns),
+            idle_ms: ms(conn.seen_ns()),
             state,
         }
     };

@@ -129,7 +129,7 @@ fn a_map_of_another_shape_is_refused_with_the_remedy() {
     let Unavailable::Foreign { path, .. } = &refused else { panic!("{refused}") };
     assert_eq!(path, &pin(maps::FLOWS));
     let said = refused.to_string();
-    for part in ["type 2", "expected type 1", "288 bytes", "sluice unpin"] {
+    for part in ["type 2", "expected type 1", "320 bytes", "sluice unpin"] {
         assert!(said.contains(part), "{part}: {said}");
     }
     swap();

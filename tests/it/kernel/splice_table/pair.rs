@@ -113,6 +113,7 @@ impl Family {
             hop_ifindex: backend_ifindex,
             hop_ns,
             seq_next: CLIENT_NEXT,
+            seq_edge: CLIENT_NEXT,
             ack_last: TO_CLIENT_NEXT,
             ..leaving(self.back(), self.backend())
         };
@@ -127,6 +128,7 @@ impl Family {
             hop_ifindex: client_ifindex,
             hop_ns,
             seq_next: BACKEND_NEXT,
+            seq_edge: BACKEND_NEXT,
             ack_last: TO_BACKEND_NEXT,
             ..leaving(self.front(), self.client())
         };

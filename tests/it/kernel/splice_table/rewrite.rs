@@ -6,7 +6,7 @@ use super::pair::{
 };
 use super::rig::{Program, Rig, take};
 use super::{FAMILIES, outcome};
-use lb_common::splice::{ACTIVE, CLOCK_KNOWN, Conn, UP};
+use lb_common::splice::{ACTIVE, Conn, UP};
 use lb_tests::packet::{ACK, PSH, Packet, RST, SYN, sack, timestamps};
 
 const BOTH: [Program; 2] = [Program::Splice, Program::Native];
@@ -254,7 +254,7 @@ fn the_last_of_two_options_counts() {
 fn with_clocks(mut conn: Conn, up: Option<u32>, down: Option<u32>) -> Conn {
     for (direction, offset) in [(&mut conn.up, up), (&mut conn.down, down)] {
         if let Some(offset) = offset {
-            (direction.clock_offset, direction.flags) = (offset, CLOCK_KNOWN);
+            direction.clock_offset = offset;
         }
     }
     conn
@@ -362,7 +362,7 @@ fn the_first_timestamp_goes_on_from_our_own_clock() {
             };
             let first = leaves(&mut rig, value);
             let direction = *from.direction(&rig.record());
-            assert_eq!(direction.flags & CLOCK_KNOWN, CLOCK_KNOWN);
+            assert_ne!(direction.clock_offset, 0);
             assert_eq!(first, value.wrapping_add(direction.clock_offset), "{from:?} {value}");
             let late = moved(first, base, 0).wrapping_sub(BEGUN_MS as u32);
             assert!(late < 5_000, "{from:?} {value}: {late} ms after our clock");

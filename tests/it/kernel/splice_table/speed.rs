@@ -5,7 +5,7 @@
 
 use super::pair::{Family, Sender};
 use super::rig::{Program, Rig, take};
-use lb_common::splice::{ACTIVE, CLOCK_KNOWN, Conn};
+use lb_common::splice::{ACTIVE, Conn};
 use lb_tests::packet::{Packet, sack, timestamps};
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ fn in_place(rig: &Rig, family: Family) -> Conn {
     for (direction, key) in [(&mut conn.up, family.up_key()), (&mut conn.down, family.down_key())] {
         (direction.src, direction.dst) = (key.src, key.dst);
         (direction.src_port, direction.dst_port) = (key.src_port, key.dst_port);
-        (direction.clock_offset, direction.flags) = (1, CLOCK_KNOWN);
+        direction.clock_offset = 1;
         (direction.window_left, direction.window_right) = (7, 7);
     }
     conn

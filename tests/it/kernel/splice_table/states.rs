@@ -198,7 +198,7 @@ fn once_active_all_packets_are_translated_and_counted() {
                     let end = (payload.len() + usize::from(flags & FIN != 0)) as u32;
                     assert_eq!(now.seq_next, direction.seq_next.wrapping_add(end), "{packet:?}");
                     assert_eq!(now.ack_last, direction.ack_last, "{packet:?}");
-                    assert!(after.seen_ns > before.up.hop_ns - 1_000_000_000, "{packet:?}");
+                    assert!(after.seen_ns() > before.up.hop_ns - 1_000_000_000, "{packet:?}");
                     let closed = flags & RST != 0 || state == CLOSING;
                     assert_eq!(after.state, if closed { CLOSING } else { ACTIVE }, "{packet:?}");
                     let told = if closed && state == ACTIVE { vec![(EVENT_CLOSING, GENERATION)] } else { vec![] };
