@@ -2,7 +2,8 @@
 
 use super::super::reason;
 use super::super::store::Store;
-use super::endpoints::{self, Slices};
+use super::endpoints;
+use super::index::ServiceIndex;
 use super::report::Report;
 use super::rule;
 use super::topology::Location;
@@ -18,13 +19,13 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Services<'a> {
     store: &'a Store,
-    /// Made when it is first needed.
-    slices: Option<Slices<'a>>,
     location: Location,
     known: HashMap<Named<'a>, Result<ServiceId, Refused>, RandomState>,
     /// Those of the Snapshot before, by name.
-    before: Option<&'a HashMap<ServiceKey, ServiceId, RandomState>>,
+    before: Option<&'a ServiceIndex>,
     services: Vec<Arc<Service>>,
+    /// What was named in vain.
+    refused: Vec<ServiceKey>,
     /// Which ones the Ingress at hand names.
     named: Vec<ServiceId>,
 }
@@ -45,7 +46,7 @@ enum Port<'a> {
 
 /// Why a backend cannot be used.
 #[derive(Debug, Clone)]
-struct Refused {
+pub(super) struct Refused {
     /// Below the backend's field.
     field: &'static str,
     reason: &'static str,
@@ -57,18 +58,13 @@ impl<'a> Services<'a> {
     /// Nothing yet, of a store, seen from a place.
     #[must_use]
     pub fn new(store: &'a Store, location: Location) -> Self {
-        let (known, services, named) = (HashMap::default(), Vec::new(), Vec::new());
-        Self { store, slices: None, location, known, before: None, services, named }
+        let (known, services, refused, named) = (HashMap::default(), Vec::new(), Vec::new(), Vec::new());
+        Self { store, location, known, before: None, services, refused, named }
     }
 
-    /// Those of the Snapshot before, none of which has changed; more may come.
+    /// Those of the Snapshot before, made again where they changed; more may come.
     #[must_use]
-    pub fn after(
-        store: &'a Store,
-        location: Location,
-        before: &'a HashMap<ServiceKey, ServiceId, RandomState>,
-        services: Vec<Arc<Service>>,
-    ) -> Self {
+    pub fn after(store: &'a Store, location: Location, before: &'a ServiceIndex, services: Vec<Arc<Service>>) -> Self {
         Self { before: Some(before), services, ..Self::new(store, location) }
     }
 
@@ -114,28 +110,19 @@ impl<'a> Services<'a> {
         }
     }
 
-    /// The services, by id.
+    /// The services, by id; and what was named in vain.
     #[must_use]
-    pub fn finish(self) -> Vec<Arc<Service>> {
-        self.services
+    pub fn finish(self) -> (Vec<Arc<Service>>, Vec<ServiceKey>) {
+        (self.services, self.refused)
     }
 
     fn resolve(&mut self, key: &ServiceKey, report: &mut Report<'_>) -> Result<ServiceId, Refused> {
-        if let Some(id) = self.before.and_then(|before| before.get(key)) {
-            return Ok(*id);
+        if let Some(id) = self.before.and_then(|before| before.get(key, &self.services)) {
+            return Ok(id);
         }
-        let (namespace, name) = (&*key.namespace, &*key.name);
-        let service = self.store.service(namespace, name).ok_or_else(|| Refused {
-            field: "service.name",
-            reason: reason::SERVICE_MISSING,
-            message: format!("Service {namespace}/{name} does not exist"),
-            remedy: "Create the Service, or correct the name.".to_owned(),
-        })?;
-        let port = port(key, service)?;
-        let slices = self.slices.get_or_insert_with(|| Slices::of(self.store));
-        let (endpoints, note) = endpoints::choose(key, service, port, slices, self.store, &self.location, report);
+        let service = make(key, self.store, &self.location, report).inspect_err(|_| self.refused.push(key.clone()))?;
         let id = ServiceId(u32::try_from(self.services.len()).unwrap_or(u32::MAX));
-        self.services.push(Arc::new(Service { key: key.clone(), endpoints, note }));
+        self.services.push(Arc::new(service));
         Ok(id)
     }
 
@@ -160,6 +147,24 @@ impl Named<'_> {
         };
         ServiceKey { namespace: self.namespace.into(), name: self.name.into(), port }
     }
+}
+
+/// Makes a service of the port of a Service, as the store has them.
+pub(super) fn make(
+    key: &ServiceKey,
+    store: &Store,
+    location: &Location,
+    report: &mut Report<'_>,
+) -> Result<Service, Refused> {
+    let service = store.service(&key.namespace, &key.name).ok_or_else(|| Refused {
+        field: "service.name",
+        reason: reason::SERVICE_MISSING,
+        message: format!("Service {}/{} does not exist", key.namespace, key.name),
+        remedy: "Create the Service, or correct the name.".to_owned(),
+    })?;
+    let port = port(key, service)?;
+    let (endpoints, note) = endpoints::choose(key, service, port, store, location, report);
+    Ok(Service { key: key.clone(), endpoints, note })
 }
 
 /// What a backend names.

@@ -10,17 +10,8 @@ use super::topology::{self, Location};
 use k8s_openapi::api::core::v1::{EndpointAddress, EndpointPort, Service as KubeService, ServicePort};
 use k8s_openapi::api::discovery::v1::{Endpoint as SliceEndpoint, EndpointSlice};
 use lb_core::model::{Endpoint, Kind, ObjectRef, ServiceKey};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-
-/// The label that names the Service of a slice.
-pub const SERVICE_LABEL: &str = "kubernetes.io/service-name";
-
-/// Slices by the namespace and name of their Service.
-#[derive(Debug, Default)]
-pub struct Slices<'a> {
-    by_service: HashMap<(&'a str, &'a str), Vec<(&'a ObjectRef, &'a EndpointSlice)>>,
-}
 
 /// An address of a Service with what decides whether it is used.
 #[derive(Debug, Clone)]
@@ -37,44 +28,26 @@ pub struct Candidate {
     pub for_nodes: Vec<String>,
 }
 
-impl<'a> Slices<'a> {
-    /// Indexes the slices of a store.
-    #[must_use]
-    pub fn of(store: &'a Store) -> Self {
-        let mut slices = Self::default();
-        for (key, slice) in store.endpoint_slices() {
-            if let Some(service) = slice.metadata.labels.as_ref().and_then(|labels| labels.get(SERVICE_LABEL)) {
-                slices.by_service.entry((&key.namespace, service)).or_default().push((key, slice));
-            }
-        }
-        slices
-    }
-}
-
 /// The endpoints of a Service's port that new requests may go to, in order of address; and, where these are none or not
 /// all, why.
 pub fn choose(
     key: &ServiceKey,
     service: &KubeService,
     port: &ServicePort,
-    slices: &Slices<'_>,
     store: &Store,
     location: &Location,
     report: &mut Report<'_>,
 ) -> (Vec<Endpoint>, String) {
     let mut candidates = Candidates::default();
-    let source = match slices.by_service.get(&(&*key.namespace, &*key.name)) {
-        Some(slices) => {
-            slices.iter().for_each(|(key, slice)| candidates.slice(key, slice, port, report));
-            "EndpointSlices"
-        }
-        None => match store.endpoints(&key.namespace, &key.name) {
-            Some(_) => {
-                candidates.legacy(key, store, port, report);
-                "Endpoints"
-            }
-            None => return (Vec::new(), "there is no EndpointSlice of it".to_owned()),
-        },
+    let slices = store.slices_of(&key.namespace, &key.name);
+    let source = if !slices.is_empty() {
+        slices.iter().for_each(|held| candidates.slice(&held.key, &held.slice, port, report));
+        "EndpointSlices"
+    } else if store.endpoints(&key.namespace, &key.name).is_some() {
+        candidates.legacy(key, store, port, report);
+        "Endpoints"
+    } else {
+        return (Vec::new(), "there is no EndpointSlice of it".to_owned());
     };
     if !candidates.port_found {
         let name = port.name.as_deref().unwrap_or_default();
