@@ -6,6 +6,7 @@
 
 pub mod few;
 pub mod message;
+pub mod names;
 pub mod object;
 pub mod reason;
 pub mod source;

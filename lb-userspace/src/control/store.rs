@@ -4,12 +4,15 @@
 //! name; where several files claim a name, the first file by name holds it and the others are reported.
 //! Does not interpret objects, except that a Secret's certificate is parsed once and remembered with it.
 
+pub mod external;
 pub mod journal;
 pub mod slices;
 
+use super::names::answer::Answer;
 use super::object::Object;
 use super::reason;
 use super::translate::tls::{self, InvalidSecret, Parsed};
+use external::External;
 use journal::{Journal, Mark};
 use k8s_openapi::api::core::v1::{Endpoints, Node, Secret, Service};
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
@@ -29,6 +32,7 @@ pub struct Store {
     contested: BTreeSet<Arc<ObjectRef>>,
     len: usize,
     slices: Slices,
+    external: External,
     journal: Journal,
 }
 
@@ -168,6 +172,31 @@ impl Store {
         self.slices.of(namespace, service)
     }
 
+    /// The hosts that `ExternalName` Services name and that are to be resolved.
+    #[must_use]
+    pub fn external_names(&self) -> BTreeSet<Arc<str>> {
+        self.external.names()
+    }
+
+    /// Whether the host that a Service names is among these.
+    #[must_use]
+    pub fn is_resolved(&self, service: &ObjectRef) -> bool {
+        self.external.is_within(service)
+    }
+
+    /// What is known of the host that a Service names.
+    #[must_use]
+    pub fn answer(&self, service: &ObjectRef) -> Option<&Answer> {
+        self.external.answer(service)
+    }
+
+    /// Takes in what is known of a host. Answers whether that changes something.
+    pub fn resolved(&mut self, name: &str, answer: Answer) -> bool {
+        let services = self.external.resolved(name, answer);
+        services.iter().for_each(|service| self.other_endpoints(&service.namespace, &service.name));
+        !services.is_empty()
+    }
+
     /// A Service.
     #[must_use]
     pub fn service(&self, namespace: &str, name: &str) -> Option<&Service> {
@@ -290,17 +319,31 @@ impl Store {
     /// Something about the object of this name is, or may be, another than before.
     fn changed(&mut self, key: &Arc<ObjectRef>, before: Option<Held>) {
         self.journal.add(key);
-        if key.kind != Kind::EndpointSlice {
-            return;
+        match key.kind {
+            Kind::EndpointSlice => self.slice_changed(key, before),
+            Kind::Service => {
+                let name = self.service(&key.namespace, &key.name).and_then(external::name);
+                let others = self.external.set(key, name);
+                others.iter().for_each(|service| self.other_endpoints(&service.namespace, &service.name));
+            }
+            _ => {}
         }
+    }
+
+    fn slice_changed(&mut self, key: &Arc<ObjectRef>, before: Option<Held>) {
         let after = self.held(key);
         let mut services: Vec<&str> = before.iter().chain(&after).filter_map(Held::service).collect();
         services.dedup();
         for service in services {
-            self.journal.add(&Arc::new(ObjectRef::new(Kind::Endpoints, key.namespace.clone(), service)));
+            self.other_endpoints(&key.namespace, service);
         }
         before.iter().for_each(|before| self.slices.remove(before));
         after.into_iter().for_each(|after| self.slices.add(after));
+    }
+
+    /// A Service has, or may have, other endpoints than before.
+    fn other_endpoints(&mut self, namespace: &Arc<str>, service: &str) {
+        self.journal.add(&Arc::new(ObjectRef::new(Kind::Endpoints, namespace.clone(), service)));
     }
 }
 

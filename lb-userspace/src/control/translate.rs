@@ -10,6 +10,7 @@ pub mod class;
 pub mod client_auth;
 pub mod endpoints;
 pub mod expression;
+pub mod external;
 pub mod index;
 pub mod memory;
 pub mod passthrough;
@@ -85,7 +86,7 @@ impl Translator {
         let certificates = tls::bind(&served, store, now_s, &mut report);
         let client_auth = client_auth::bind(&served, &mut report);
         let location = Location::of(store, objects);
-        let mut services = Services::new(store, location.clone());
+        let mut services = Services::new(store, objects, location.clone());
         let holders = passthrough::Holders::of(&served, &mut report);
         let tables = rule::Tables { certificates: &certificates, client_auth: &client_auth, holders: &holders };
         let made = rule::routes(&served, tables, &mut self.compiled, &mut services, &mut report);
@@ -93,7 +94,7 @@ impl Translator {
         let passthrough = holders.table(&made.passed).into();
         steering::report(&routes, &mut report);
         drop(holders);
-        let (services, refused) = services.finish();
+        let (services, close) = services.finish();
         let (certificates, client_auth) = (certificates.into(), client_auth.into());
         let snapshot = Snapshot { version: 0, routes, services, certificates, client_auth, passthrough };
         let memory = Memory {
@@ -104,7 +105,7 @@ impl Translator {
             snapshot: snapshot.clone(),
             problems: report.finish(),
             location,
-            services: ServiceIndex::of(&snapshot.services, &refused),
+            services: ServiceIndex::of(&snapshot.services, &close),
             owners: Owners::of(&served, made.services, store),
             steered: steering::services(&snapshot.routes),
         };

@@ -1,6 +1,6 @@
-//! The services of a Snapshot by the names of their Services, and which Services were named in vain.
+//! The services of a Snapshot by the names of their Services, and which Services decide more than endpoints.
 //!
-//! Goes in: services and refusals, as they are found. Comes out: numbers of services. Names are held by their hashes, and
+//! Goes in: services, as they are found. Comes out: numbers of services. Names are held by their hashes, and
 //! the services themselves tell apart what two of them share: 40 bytes a Service.
 
 use super::super::few::Few;
@@ -14,23 +14,24 @@ use std::sync::Arc;
 #[derive(Debug, Default)]
 pub struct ServiceIndex {
     by_name: HashMap<u64, Few<ServiceId>, RandomState>,
-    /// Some backend named a port of it, and was refused. Never forgotten but by a whole translation.
-    refused: HashSet<u64, RandomState>,
+    /// Some backend named it in vain, or it names a host: when it changes, so may the routes that lead to it. Never
+    /// forgotten but by a whole translation.
+    close: HashSet<u64, RandomState>,
     hasher: RandomState,
 }
 
 impl ServiceIndex {
     /// The index of all services.
     #[must_use]
-    pub fn of(services: &[Arc<Service>], refused: &[ServiceKey]) -> Self {
+    pub fn of(services: &[Arc<Service>], close: &[ServiceKey]) -> Self {
         let mut index = Self::default();
         index.by_name.reserve(services.len());
-        index.add(services, 0, refused);
+        index.add(services, 0, close);
         index
     }
 
-    /// Adds the services from a place on, and refusals.
-    pub fn add(&mut self, services: &[Arc<Service>], from: usize, refused: &[ServiceKey]) {
+    /// Adds the services from a place on, and those whose Services decide more than endpoints.
+    pub fn add(&mut self, services: &[Arc<Service>], from: usize, close: &[ServiceKey]) {
         for (id, service) in (0..).map(ServiceId).zip(services).skip(from) {
             let place = self.place(&service.key.namespace, &service.key.name);
             match self.by_name.get_mut(&place) {
@@ -38,8 +39,8 @@ impl ServiceIndex {
                 None => drop(self.by_name.insert(place, Few::One(id))),
             }
         }
-        for key in refused {
-            self.refused.insert(self.place(&key.namespace, &key.name));
+        for key in close {
+            self.close.insert(self.place(&key.namespace, &key.name));
         }
     }
 
@@ -65,10 +66,10 @@ impl ServiceIndex {
         ports.find(|id| services.get(id.0 as usize).is_some_and(|service| service.key.port == key.port))
     }
 
-    /// Whether some backend may have named this Service in vain.
+    /// Whether a Service may decide more than endpoints.
     #[must_use]
-    pub fn is_refused(&self, namespace: &str, name: &str) -> bool {
-        self.refused.contains(&self.place(namespace, name))
+    pub fn is_close(&self, namespace: &str, name: &str) -> bool {
+        self.close.contains(&self.place(namespace, name))
     }
 
     fn place(&self, namespace: &str, name: &str) -> u64 {
@@ -94,6 +95,6 @@ mod tests {
         assert_eq!((ports("a"), ports("b"), ports("c")), (vec![0, 2], vec![1], vec![]));
         assert_eq!(index.get(&key("a", "web"), &services), Some(ServiceId(2)));
         assert_eq!(index.get(&key("a", "81"), &services), None);
-        assert_eq!((index.is_refused("n", "c"), index.is_refused("m", "c")), (true, false));
+        assert_eq!((index.is_close("n", "c"), index.is_close("m", "c")), (true, false));
     }
 }

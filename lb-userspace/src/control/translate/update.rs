@@ -35,8 +35,9 @@ struct Changed<'a> {
     named: Vec<Box<[ServiceId]>>,
     routes: RouteTable,
     services: Vec<Arc<Service>>,
-    refused: Vec<ServiceKey>,
-    /// Slices and Endpoints whose Problems were found again.
+    /// Those whose Services decide more than endpoints.
+    close: Vec<ServiceKey>,
+    /// Services, slices and Endpoints whose Problems were found again.
     endpoints: BTreeSet<Arc<ObjectRef>>,
     certificates: Arc<CertificateTable>,
     problems: Vec<Problem>,
@@ -75,7 +76,7 @@ impl Translator {
     fn change<'a>(
         &mut self,
         store: &'a Store,
-        objects: &config::Objects,
+        objects: &'a config::Objects,
         now_s: i64,
         affected: &Affected,
         remade: Remade,
@@ -90,7 +91,7 @@ impl Translator {
         }
         let bound = tls::bind(&served, store, now_s, &mut report);
         let certificates = certificates(&memory.snapshot.certificates, affected, &bound)?;
-        let mut services = Services::after(store, memory.location.clone(), &memory.services, remade.services);
+        let mut services = Services::after(store, objects, memory.location.clone(), &memory.services, remade.services);
         let (client_auth, holders) = (&*memory.snapshot.client_auth, Holders::default());
         let tables = rule::Tables { certificates: &certificates, client_auth, holders: &holders };
         let made = rule::routes(&served, tables, compiled, &mut services, &mut report);
@@ -101,8 +102,8 @@ impl Translator {
         let routes = made.builder.replace(&memory.snapshot.routes, &affected.hosts)?;
         let endpoints = remade.endpoints;
         let problems = problems(report, |object| affected.is_about(object) || endpoints.contains(object))?;
-        let (services, refused) = services.finish();
-        Some(Changed { named: made.services, routes, services, refused, endpoints, certificates, problems, served })
+        let (services, close) = services.finish();
+        Some(Changed { named: made.services, routes, services, close, endpoints, certificates, problems, served })
     }
 }
 
@@ -112,7 +113,7 @@ impl Memory {
         if !affected.names.is_empty() {
             self.stale_at_s = store.certificates_change_at_s(now_s);
         }
-        self.services.add(&changed.services, self.snapshot.services.len(), &changed.refused);
+        self.services.add(&changed.services, self.snapshot.services.len(), &changed.close);
         affected.names.iter().for_each(|name| self.owners.remove(name));
         for (ingress, named) in changed.served.iter().zip(changed.named) {
             self.owners.insert(ingress.key, Owner::of(ingress, named, store));

@@ -3,7 +3,7 @@
 //! Goes in: what changed. Comes out: the services, each in its place, and the Ingresses that have something else to be told.
 //! A service keeps its number, so routes that lead to it need not be looked at.
 
-use super::super::super::store::Store;
+use super::super::super::store::{Store, external};
 use super::super::backend;
 use super::super::memory::Memory;
 use super::super::report::Report;
@@ -19,7 +19,7 @@ pub(super) struct Remade {
     pub services: Vec<Arc<Service>>,
     /// Ingresses that name one of them, and are to be told something else of it.
     pub ingresses: BTreeSet<Arc<ObjectRef>>,
-    /// Slices and Endpoints whose Problems were found again.
+    /// Services, slices and Endpoints whose Problems were found again.
     pub endpoints: BTreeSet<Arc<ObjectRef>>,
 }
 
@@ -30,10 +30,11 @@ impl Remade {
         let mut remade = Self { services, ingresses: BTreeSet::new(), endpoints: changes.endpoints.clone() };
         for (service, itself) in &changes.services {
             let (namespace, name) = (&*service.namespace, &*service.name);
-            let mut told = *itself && memory.services.is_refused(namespace, name);
+            let is_external = || store.service(namespace, name).is_some_and(external::is_external);
+            let mut told = *itself && (memory.services.is_close(namespace, name) || is_external());
             for id in memory.services.ports(namespace, name, &memory.snapshot.services) {
                 let held = remade.services.get_mut(id.0 as usize)?;
-                let made = backend::make(&held.key, store, &memory.location, report).ok()?;
+                let made = backend::make(&held.key, store, &memory.objects, &memory.location, report).ok()?;
                 if made != **held {
                     told |= shortage(&made) != shortage(held);
                     *held = Arc::new(made);
@@ -45,7 +46,7 @@ impl Remade {
             }
             remade.endpoints.extend(store.slices_of(namespace, name).iter().map(|held| held.key.clone()));
             let legacy = ObjectRef::new(Kind::Endpoints, service.namespace.clone(), service.name.clone());
-            remade.endpoints.insert(Arc::new(legacy));
+            remade.endpoints.extend([Arc::new(legacy), Arc::new(service.clone())]);
         }
         Some(remade)
     }

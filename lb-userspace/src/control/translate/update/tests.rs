@@ -1,5 +1,6 @@
 //! A translation of changes comes to what a translation of everything comes to, whatever happened before.
 
+use super::super::super::names::answer::Answer;
 use super::super::super::source::manifest;
 use super::super::translate;
 use super::*;
@@ -27,12 +28,19 @@ enum Event {
     Api(String),
     /// An API says that an object is no more.
     Gone(Kind, String),
+    /// A name is resolved to so many addresses, or cannot be.
+    Answer(&'static str, u8),
     /// Time passes, or turns out not to have passed.
     Time(bool),
 }
 
 fn objects() -> config::Objects {
-    config::Objects { without_class: true, node: Some("n0".to_owned()), ..config::Objects::default() }
+    config::Objects {
+        without_class: true,
+        node: Some("n0".to_owned()),
+        external_names: Some(config::ExternalNames::default()),
+        ..config::Objects::default()
+    }
 }
 
 fn happen(store: &mut Store, now_s: &mut i64, event: &Event) {
@@ -44,6 +52,15 @@ fn happen(store: &mut Store, now_s: &mut i64, event: &Event) {
         }
         Event::Api(document) => read("api", document).into_iter().for_each(|(object, _)| store.upsert(object)),
         Event::Gone(kind, name) => store.remove(&ObjectRef::new(*kind, "default", name.as_str())),
+        Event::Answer(name, count) => {
+            let found =
+                (0..*count).map(|i| std::net::IpAddr::from([if i == 1 { 127 } else { 192 }, 0, 2, i])).collect();
+            let answer = match count {
+                0 => Answer::failed(None, "no such name".to_owned(), NOW_S),
+                _ => Answer::of(found, &[]),
+            };
+            store.resolved(name, answer);
+        }
         Event::Time(later) => *now_s = if *later { LATER_S } else { NOW_S },
     }
 }
@@ -208,6 +225,8 @@ fn some_service() -> impl Strategy<Value = String> {
         "trafficDistribution: PreferSameZone, ports: [{name: web, port: 80}]",
         "trafficDistribution: PreferSameNode, ports: [{name: web, port: 80}]",
         "type: ExternalName, externalName: a.example",
+        "type: ExternalName, externalName: b.example, ports: [{name: web, port: 80}]",
+        "type: ExternalName, externalName: 192.0.2.1",
     ]);
     (0..4u8, spec).prop_map(|(number, spec)| {
         format!("apiVersion: v1\nkind: Service\nmetadata: {{name: s{number}}}\nspec: {{{spec}}}\n")
@@ -321,6 +340,7 @@ fn some_event() -> impl Strategy<Value = Event> {
         8 => some_document().prop_map(Event::Api),
         3 => (0..3u8, prop::collection::vec(some_document(), 0..3)).prop_map(|(file, all)| Event::File(file, all)),
         3 => gone,
+        1 => (prop::sample::select(vec!["a.example", "b.example"]), 0..4u8).prop_map(|(name, count)| Event::Answer(name, count)),
         1 => any::<bool>().prop_map(Event::Time),
     ]
 }
