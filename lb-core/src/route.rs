@@ -200,7 +200,8 @@ impl Builder {
     }
 
     /// Finishes a table that differs from another in some hosts: all that `touched` names are as in this builder, or gone.
-    /// The builder has no others. No route of either table may be one whose owner opted in to steering.
+    /// The builder has no others. Of routes whose owners opted in to steering, none may be of these hosts or lead to a
+    /// service that a route of these hosts leads to, before or now.
     ///
     /// `None`, when the classes of other hosts may be others, too: then all must be built anew.
     #[must_use]

@@ -4,6 +4,7 @@
 
 pub mod check;
 pub mod edge;
+pub mod external;
 pub mod flows;
 pub mod limits;
 #[cfg(test)]

@@ -209,6 +209,8 @@ pub struct Objects {
     pub node: Option<String>,
     /// Zone of that node; read from its Node object when empty.
     pub zone: Option<String>,
+    /// `ExternalName` Services; `None`: they are refused.
+    pub external_names: Option<ExternalNames>,
     /// Largest file that is read, bytes. A Kubernetes object is at most 1.5 MB (etcd); a file may hold many.
     pub file_bytes_max: u64,
     /// Most files that are read.
@@ -227,11 +229,19 @@ impl Default for Objects {
             defaults: Policy::default(),
             node: None,
             zone: None,
+            external_names: None,
             file_bytes_max: 16 * 1024 * 1024,
             files_max: 20_000,
             objects_max: 200_000,
         }
     }
+}
+
+/// What `ExternalName` Services may do.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct ExternalNames {
+    /// Networks that their names must not lead to, beside those that are never allowed.
+    pub deny: Vec<IpNet>,
 }
 
 /// Bounds of the request path. Times are milliseconds, sizes bytes.

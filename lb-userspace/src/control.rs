@@ -4,7 +4,9 @@
 //! [`config::Objects`]. Comes out: [`Translated`], a Snapshot with everything that its owners should know.
 //! Does not publish: that is [`crate::publish`]'s work, called by whoever owns the sink.
 
+pub mod few;
 pub mod message;
+pub mod names;
 pub mod object;
 pub mod reason;
 pub mod source;
@@ -58,7 +60,7 @@ pub fn watch_directory(
     source::directory::watch::start(dir, objects, move |store, problems| {
         let translated = translated(&mut translator, store, problems, &limits);
         sink(translated);
-        store.certificates_change_at_s(now_s())
+        translator.stale_at_s()
     })
 }
 

@@ -1,7 +1,8 @@
 //! Translation cases as data: each `tests/data/translate/NAME.yaml` is translated, and what comes out is compared with
 //! `NAME.expected`.
 //!
-//! A first line `# settings: key=value …` sets `node`, `zone`, `without_class`, `class_mode`, `body_bytes_max` or `now_s`. Certificates are made for each
+//! A first line `# settings: key=value …` sets `node`, `zone`, `without_class`, `class_mode`, `body_bytes_max` or `now_s`; `external_names=CIDR,…`
+//! allows ExternalName Services, and `answer=NAME=ADDRESS,…` or `failing=NAME=ADDRESS,…` is what is known of a name. Certificates are made for each
 //! run: `@@CERT name…@@` and `@@KEY@@` in a manifest stand for a new certificate of these names and its key, in base64
 //! (`@@EXPIRED …@@`, `@@FUTURE …@@` for one of another time). `SLUICE_BLESS=1` writes the expectations anew; review them.
 
@@ -9,7 +10,8 @@ use lb_core::Problem;
 use lb_core::class::Classified;
 use lb_core::model::route::Target;
 use lb_core::model::{HostPattern, Policy, Route, Snapshot, Upstream, host};
-use lb_userspace::config::{ClassMode, Objects};
+use lb_userspace::config::{ClassMode, ExternalNames, Objects};
+use lb_userspace::control::names::answer::Answer;
 use lb_userspace::control::source::manifest;
 use lb_userspace::control::store::Store;
 use lb_userspace::control::translate::translate;
@@ -40,11 +42,13 @@ fn manifests_translate_as_expected() {
 
 fn check(case: &Path) -> Result<(), String> {
     let text = fs::read_to_string(case).expect("readable");
-    let (objects, now_s) = settings(text.lines().next().unwrap_or_default());
+    let first = text.lines().next().unwrap_or_default();
+    let (objects, now_s) = settings(first);
     let name = case.file_name().expect("a file").to_string_lossy();
     let read = manifest::read(&(&*name).into(), with_certificates(&text).as_bytes());
     let mut store = Store::default();
     store.replace_file(&(&*name).into(), read.entries);
+    answers(first, &objects, &mut store);
     let (snapshot, problems) = translate(&store, &objects, now_s);
     let got = render(&snapshot, read.problems.iter().chain(&store.problems()).chain(&problems));
     let expected = case.with_extension("expected");
@@ -66,11 +70,31 @@ fn settings(line: &str) -> (Objects, i64) {
             "without_class" => objects.without_class = value.parse().expect("true or false"),
             "class_mode" => objects.class_mode = if value == "nginx" { ClassMode::Nginx } else { ClassMode::Spec },
             "body_bytes_max" => objects.defaults.body_bytes_max = Some(value.parse().expect("bytes")),
+            "external_names" => {
+                let deny =
+                    value.split(',').filter(|text| !text.is_empty()).map(|text| text.parse().expect("a network"));
+                objects.external_names = Some(ExternalNames { deny: deny.collect() });
+            }
+            "answer" | "failing" => assert!(value.contains('='), "NAME=ADDRESSES"),
             "now_s" => now_s = value.parse().expect("seconds"),
             other => panic!("no setting {other}"),
         }
     }
     (objects, now_s)
+}
+
+/// Puts what is known of names into a store.
+fn answers(line: &str, objects: &Objects, store: &mut Store) {
+    let deny = objects.external_names.as_ref().map_or(&[][..], |names| &names.deny);
+    for (key, value) in line.split_whitespace().filter_map(|setting| setting.split_once('=')) {
+        let Some((name, addresses)) = value.split_once('=') else { continue };
+        let found = addresses.split(',').filter(|text| !text.is_empty()).map(|text| text.parse().expect("an address"));
+        let answer = Answer::of(found.collect(), deny);
+        store.resolved(
+            name,
+            if key == "failing" { Answer::failed(Some(&answer), "timed out".to_owned(), NOW_S) } else { answer },
+        );
+    }
 }
 
 /// Replaces the marks for certificates; a key belongs to the certificate before it.

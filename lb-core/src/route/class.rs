@@ -57,18 +57,24 @@ fn judge(host: &Draft, default: Option<u32>, guarded: &HashSet<ServiceId>) -> (F
     (facts, refusals)
 }
 
-/// Services that are not reached by the same clients through all routes.
+/// Services that are not reached by the same clients through all routes, as far as owners ask for steering to them.
 fn guarded(hosts: &[Draft], closed: &HashSet<ServiceId>) -> HashSet<ServiceId> {
     let routes = || hosts.iter().flat_map(|host| &host.routes);
     let mut guarded = HashSet::new();
+    let asked = routes().filter(|route| route.steering.connection);
+    let steered: HashSet<ServiceId> =
+        asked.filter_map(|route| if let Target::Service(id) = route.target { Some(id) } else { None }).collect();
     // Most tables have no owner who asks.
-    if !routes().any(|route| route.steering.connection) {
+    if steered.is_empty() {
         return guarded;
     }
-    guarded.extend(closed);
+    guarded.extend(closed.intersection(&steered));
     let mut ranges: HashMap<ServiceId, Option<&SourceRange>> = HashMap::new();
     for route in routes() {
         let Target::Service(id) = route.target else { continue };
+        if !steered.contains(&id) {
+            continue;
+        }
         let range =
             route.filters.iter().find_map(|f| if let Filter::SourceRange(range) = f { Some(range) } else { None });
         if *ranges.entry(id).or_insert(range) != range || route.steering.client_certificates {

@@ -3,7 +3,7 @@
 use super::table::table;
 use super::{AgentArgs, EXIT_USAGE, Output, OutputArgs};
 use crate::admin::{client, server};
-use crate::config::{ClassMode, Objects};
+use crate::config::{ClassMode, ExternalNames, Objects};
 use crate::control::{self, Translated};
 use anyhow::Context;
 use clap::Args;
@@ -52,11 +52,15 @@ struct ObjectArgs {
     /// What paths mean where no IngressClass says it with the annotation sluice.dev/mode.
     #[arg(long, env = "SLUICE_CLASS_MODE", value_enum, default_value_t = ClassMode::Spec)]
     class_mode: ClassMode,
+    /// Services of type ExternalName are served. Their names are not resolved here.
+    #[arg(long, env = "SLUICE_ALLOW_EXTERNAL_NAME")]
+    allow_external_name: bool,
 }
 
 impl ObjectArgs {
     fn objects(&self) -> Objects {
-        Objects { class_mode: self.class_mode, ..Objects::default() }
+        let external_names = self.allow_external_name.then(ExternalNames::default);
+        Objects { class_mode: self.class_mode, external_names, ..Objects::default() }
     }
 }
 

@@ -1,6 +1,7 @@
 //! `sluice run`: arguments become a valid [`Config`] before a socket is opened; every fault is listed, exit code 64.
 
 use super::edge::EdgeArgs;
+use super::external::ExternalArgs;
 use super::limits::LimitArgs;
 use super::splice::SpliceArgs;
 use super::{EXIT_USAGE, PIN_DIR, RUN_DIR};
@@ -74,6 +75,8 @@ pub struct RunArgs {
     #[arg(long, env = "SLUICE_ZONE")]
     zone: Option<String>,
     #[command(flatten)]
+    external: ExternalArgs,
+    #[command(flatten)]
     edge: EdgeArgs,
     #[command(flatten)]
     splice: SpliceArgs,
@@ -135,6 +138,7 @@ impl RunArgs {
         }
         let tls = self.edge.tls(&mut faults);
         let (limits, defaults) = (self.limits.limits(&mut faults), self.limits.defaults(&mut faults));
+        let external_names = self.external.external_names(&mut faults);
         let proxy_protocol_from = self.edge.proxy_protocol_from(&mut faults);
         let listeners: Vec<SocketAddr> = http.iter().chain(&https).chain([&self.admin]).copied().collect();
         let splice = self.splice.splice(&listeners, &mut faults);
@@ -158,7 +162,7 @@ impl RunArgs {
             admin: self.admin,
             access_log: self.access_log,
             drain_ms_max: self.drain_seconds * 1_000,
-            objects: self.objects(defaults),
+            objects: Objects { external_names, ..self.objects(defaults) },
             limits,
             tls,
             proxy_protocol_from,

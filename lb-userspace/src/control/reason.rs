@@ -69,8 +69,16 @@ reasons! {
     SERVICE_MISSING = "ServiceMissing";
     /// A port that the Service does not have.
     SERVICE_PORT_MISSING = "ServicePortMissing";
-    /// A Service that only names another host.
+    /// A Service that only names another host, where such are not served, or none that can be resolved.
     EXTERNAL_NAME = "ExternalName";
+    /// The name of an `ExternalName` Service leads where it must not.
+    NAME_REFUSED = "NameRefused";
+    /// The name of an `ExternalName` Service cannot be resolved.
+    NAME_UNRESOLVED = "NameUnresolved";
+    /// More `ExternalName` Services than are resolved.
+    TOO_MANY_NAMES = "TooManyNames";
+    /// The name of an `ExternalName` Service has more addresses than are used.
+    TOO_MANY_ADDRESSES = "TooManyAddresses";
     /// A Service without an endpoint that can take requests.
     NO_ENDPOINTS = "NoEndpoints";
     /// An endpoint address that cannot be used.

@@ -4,18 +4,22 @@
 //! name; where several files claim a name, the first file by name holds it and the others are reported.
 //! Does not interpret objects, except that a Secret's certificate is parsed once and remembered with it.
 
+pub mod external;
 pub mod journal;
+pub mod slices;
 
+use super::names::answer::Answer;
 use super::object::Object;
 use super::reason;
 use super::translate::tls::{self, InvalidSecret, Parsed};
+use external::External;
 use journal::{Journal, Mark};
 use k8s_openapi::api::core::v1::{Endpoints, Node, Secret, Service};
-use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use lb_core::Problem;
 use lb_core::model::{Authorities, Kind, ObjectRef};
 use lb_core::problem::{Place, Severity};
+use slices::{Held, Slices};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
@@ -27,6 +31,8 @@ pub struct Store {
     /// Names that more than one document claims.
     contested: BTreeSet<Arc<ObjectRef>>,
     len: usize,
+    slices: Slices,
+    external: External,
     journal: Journal,
 }
 
@@ -63,10 +69,17 @@ impl Stored {
 }
 
 impl Store {
-    /// Adds or replaces an object that an API owns.
+    /// Adds or replaces an object that an API owns. One that is as it was changes nothing: lists are read again.
     pub fn upsert(&mut self, object: Object) {
-        self.remove(&object.key());
-        self.claim(Stored::new(object, None));
+        let key = object.key();
+        let known = self.objects.get(&key.kind).and_then(|kind| kind.get(&key)).into_iter().flatten();
+        if known.into_iter().any(|stored| stored.place.is_none() && stored.object == object) {
+            return;
+        }
+        let before = self.held(&key);
+        self.withdraw(&key, |place| place.is_none());
+        let key = self.insert(Stored::new(object, None));
+        self.changed(&key, before);
     }
 
     /// Takes out the object that an API owns under this name. What files claim stays.
@@ -113,7 +126,8 @@ impl Store {
         self.journal.mark()
     }
 
-    /// The names whose objects changed since; `None`, when these are too many or not known.
+    /// The names whose objects changed since; `None`, when these are too many or not known. Where a slice changed, the
+    /// Endpoints of its Services are among them, of the one before and of the one now.
     #[must_use]
     pub fn changes(&self, since: &Mark) -> Option<impl Iterator<Item = &Arc<ObjectRef>>> {
         self.journal.since(since)
@@ -141,10 +155,46 @@ impl Store {
             .filter_map(|(key, s)| if let Object::IngressClass(o) = &s.object { Some((key, &**o)) } else { None })
     }
 
-    /// All EndpointSlices, by namespace and name.
-    pub fn endpoint_slices(&self) -> impl Iterator<Item = (&Arc<ObjectRef>, &EndpointSlice)> {
-        self.all(Kind::EndpointSlice)
-            .filter_map(|(key, s)| if let Object::EndpointSlice(o) = &s.object { Some((key, &**o)) } else { None })
+    /// The Ingresses of a namespace, by name.
+    pub fn ingresses_of(&self, namespace: &str) -> impl Iterator<Item = (&Arc<ObjectRef>, &Ingress)> {
+        let first = ObjectRef::new(Kind::Ingress, namespace, "");
+        let all = self.objects.get(&Kind::Ingress).map(|kind| kind.range(first..));
+        let own = all.into_iter().flatten().take_while(move |(key, _)| *key.namespace == *namespace);
+        own.filter_map(|(key, claims)| match &claims.first()?.object {
+            Object::Ingress(ingress) => Some((key, &**ingress)),
+            _ => None,
+        })
+    }
+
+    /// The EndpointSlices of a Service, by name.
+    #[must_use]
+    pub fn slices_of(&self, namespace: &str, service: &str) -> Vec<&Held> {
+        self.slices.of(namespace, service)
+    }
+
+    /// The hosts that `ExternalName` Services name and that are to be resolved.
+    #[must_use]
+    pub fn external_names(&self) -> BTreeSet<Arc<str>> {
+        self.external.names()
+    }
+
+    /// Whether the host that a Service names is among these.
+    #[must_use]
+    pub fn is_resolved(&self, service: &ObjectRef) -> bool {
+        self.external.is_within(service)
+    }
+
+    /// What is known of the host that a Service names.
+    #[must_use]
+    pub fn answer(&self, service: &ObjectRef) -> Option<&Answer> {
+        self.external.answer(service)
+    }
+
+    /// Takes in what is known of a host. Answers whether that changes something.
+    pub fn resolved(&mut self, name: &str, answer: Answer) -> bool {
+        let services = self.external.resolved(name, answer);
+        services.iter().for_each(|service| self.other_endpoints(&service.namespace, &service.name));
+        !services.is_empty()
     }
 
     /// A Service.
@@ -210,6 +260,21 @@ impl Store {
 
     /// Adds a claim; answers the name.
     fn claim(&mut self, stored: Stored) -> Arc<ObjectRef> {
+        let before = self.held(&stored.object.key());
+        let key = self.insert(stored);
+        self.changed(&key, before);
+        key
+    }
+
+    fn release(&mut self, key: &ObjectRef, owned: impl Fn(&Option<Place>) -> bool) {
+        let Some((known, _)) = self.objects.get(&key.kind).and_then(|kind| kind.get_key_value(key)) else { return };
+        let known = known.clone();
+        let before = self.held(key);
+        self.withdraw(key, owned);
+        self.changed(&known, before);
+    }
+
+    fn insert(&mut self, stored: Stored) -> Arc<ObjectRef> {
         let kind = self.objects.entry(stored.object.kind()).or_default();
         let mut key = Arc::new(stored.object.key());
         match kind.get_key_value(&key) {
@@ -222,7 +287,6 @@ impl Store {
         // A name has one claim, but for mistakes, and a vector that grows has room for four.
         claims.reserve_exact(1);
         claims.insert(at, stored);
-        self.journal.add(&key);
         match claims.len() {
             1 => self.len += 1,
             _ => drop(self.contested.insert(key.clone())),
@@ -230,10 +294,8 @@ impl Store {
         key
     }
 
-    fn release(&mut self, key: &ObjectRef, owned: impl Fn(&Option<Place>) -> bool) {
+    fn withdraw(&mut self, key: &ObjectRef, owned: impl Fn(&Option<Place>) -> bool) {
         let Some(kind) = self.objects.get_mut(&key.kind) else { return };
-        let Some((known, _)) = kind.get_key_value(key) else { return };
-        self.journal.add(known);
         let Some(claims) = kind.get_mut(key) else { return };
         claims.retain(|stored| !owned(&stored.place));
         if claims.len() < 2 {
@@ -243,6 +305,45 @@ impl Store {
             kind.remove(key);
             self.len -= 1;
         }
+    }
+
+    /// The slice of this name.
+    fn held(&self, key: &ObjectRef) -> Option<Held> {
+        let (key, claims) = self.objects.get(&Kind::EndpointSlice)?.get_key_value(key)?;
+        match &claims.first()?.object {
+            Object::EndpointSlice(slice) => Some(Held { key: key.clone(), slice: slice.clone() }),
+            _ => None,
+        }
+    }
+
+    /// Something about the object of this name is, or may be, another than before.
+    fn changed(&mut self, key: &Arc<ObjectRef>, before: Option<Held>) {
+        self.journal.add(key);
+        match key.kind {
+            Kind::EndpointSlice => self.slice_changed(key, before),
+            Kind::Service => {
+                let name = self.service(&key.namespace, &key.name).and_then(external::name);
+                let others = self.external.set(key, name);
+                others.iter().for_each(|service| self.other_endpoints(&service.namespace, &service.name));
+            }
+            _ => {}
+        }
+    }
+
+    fn slice_changed(&mut self, key: &Arc<ObjectRef>, before: Option<Held>) {
+        let after = self.held(key);
+        let mut services: Vec<&str> = before.iter().chain(&after).filter_map(Held::service).collect();
+        services.dedup();
+        for service in services {
+            self.other_endpoints(&key.namespace, service);
+        }
+        before.iter().for_each(|before| self.slices.remove(before));
+        after.into_iter().for_each(|after| self.slices.add(after));
+    }
+
+    /// A Service has, or may have, other endpoints than before.
+    fn other_endpoints(&mut self, namespace: &Arc<str>, service: &str) {
+        self.journal.add(&Arc::new(ObjectRef::new(Kind::Endpoints, namespace.clone(), service)));
     }
 }
 

@@ -10,6 +10,8 @@ pub mod class;
 pub mod client_auth;
 pub mod endpoints;
 pub mod expression;
+pub mod external;
+pub mod index;
 pub mod memory;
 pub mod passthrough;
 pub mod path;
@@ -28,9 +30,10 @@ use annotations::Settings;
 use backend::Services;
 use class::Classes;
 use expression::Compiled;
+use index::ServiceIndex;
 use k8s_openapi::api::networking::v1::{Ingress, IngressSpec};
 use k8s_openapi::jiff::Timestamp;
-use lb_core::model::{ObjectRef, ServiceId};
+use lb_core::model::ObjectRef;
 use lb_core::{Problem, Snapshot};
 use memory::{Memory, Owners};
 use report::Report;
@@ -82,7 +85,8 @@ impl Translator {
         let served = served(store.ingresses(), store, objects, &mut self.shared, &mut report);
         let certificates = tls::bind(&served, store, now_s, &mut report);
         let client_auth = client_auth::bind(&served, &mut report);
-        let mut services = Services::new(store, Location::of(store, objects));
+        let location = Location::of(store, objects);
+        let mut services = Services::new(store, objects, location.clone());
         let holders = passthrough::Holders::of(&served, &mut report);
         let tables = rule::Tables { certificates: &certificates, client_auth: &client_auth, holders: &holders };
         let made = rule::routes(&served, tables, &mut self.compiled, &mut services, &mut report);
@@ -90,7 +94,7 @@ impl Translator {
         let passthrough = holders.table(&made.passed).into();
         steering::report(&routes, &mut report);
         drop(holders);
-        let services = services.finish();
+        let (services, close) = services.finish();
         let (certificates, client_auth) = (certificates.into(), client_auth.into());
         let snapshot = Snapshot { version: 0, routes, services, certificates, client_auth, passthrough };
         let memory = Memory {
@@ -100,9 +104,10 @@ impl Translator {
             stale_at_s: store.certificates_change_at_s(now_s),
             snapshot: snapshot.clone(),
             problems: report.finish(),
-            services: snapshot.services.iter().map(|service| service.key.clone()).zip((0..).map(ServiceId)).collect(),
+            location,
+            services: ServiceIndex::of(&snapshot.services, &close),
             owners: Owners::of(&served, made.services, store),
-            steered: served.iter().any(|ingress| ingress.settings.steering.connection),
+            steered: steering::services(&snapshot.routes),
         };
         drop(served);
         self.compiled.sweep();
@@ -110,6 +115,12 @@ impl Translator {
         let problems = memory.problems.clone();
         self.memory = Some(memory);
         (snapshot, problems)
+    }
+
+    /// When the time alone will change what the last translation made, seconds since 1970.
+    #[must_use]
+    pub fn stale_at_s(&self) -> Option<i64> {
+        self.memory.as_ref()?.stale_at_s
     }
 
     /// How many path expressions were compiled so far.

@@ -140,6 +140,11 @@ impl Directory {
         &self.store
     }
 
+    /// What is known, for what is no file.
+    pub fn store_mut(&mut self) -> &mut Store {
+        &mut self.store
+    }
+
     /// What is wrong with files, and which names are claimed twice.
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {

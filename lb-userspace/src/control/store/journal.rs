@@ -1,15 +1,15 @@
 //! The journal of a store: which names changed lately, so that a translation need not look at all others.
 //!
-//! Goes in: names, as they change. Comes out: those since a [`Mark`]. Remembers a few hundred: whoever asks for more has so
+//! Goes in: names, as they change. Comes out: those since a [`Mark`]. Remembers a thousand: whoever asks for more has so
 //! much to do that it may as well do everything.
 
 use lb_core::model::ObjectRef;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Names that are remembered. The scans of a directory with more changes than this are followed by a whole translation,
-/// which costs some 2 µs an object.
-pub const NAMES_MAX: usize = 256;
+/// Names that are remembered, two for a slice. More changes at once than this are followed by a whole translation, which
+/// costs some 2 µs an object.
+pub const NAMES_MAX: usize = 1_024;
 
 /// The journal.
 #[derive(Debug, Default)]

@@ -1,11 +1,14 @@
 //! Backends: what a rule names becomes a service of the Snapshot, or the reason why there is none.
 
 use super::super::reason;
-use super::super::store::Store;
-use super::endpoints::{self, Slices};
+use super::super::store::{self, Store};
+use super::endpoints;
+use super::external;
+use super::index::ServiceIndex;
 use super::report::Report;
 use super::rule;
 use super::topology::Location;
+use crate::config;
 use foldhash::fast::RandomState;
 use k8s_openapi::api::core::v1::{Service as KubeService, ServicePort};
 use k8s_openapi::api::networking::v1::{IngressBackend, ServiceBackendPort};
@@ -18,13 +21,14 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Services<'a> {
     store: &'a Store,
-    /// Made when it is first needed.
-    slices: Option<Slices<'a>>,
+    objects: &'a config::Objects,
     location: Location,
     known: HashMap<Named<'a>, Result<ServiceId, Refused>, RandomState>,
     /// Those of the Snapshot before, by name.
-    before: Option<&'a HashMap<ServiceKey, ServiceId, RandomState>>,
+    before: Option<&'a ServiceIndex>,
     services: Vec<Arc<Service>>,
+    /// Whose Services decide more than endpoints: they were named in vain, or name hosts.
+    close: Vec<ServiceKey>,
     /// Which ones the Ingress at hand names.
     named: Vec<ServiceId>,
 }
@@ -45,31 +49,35 @@ enum Port<'a> {
 
 /// Why a backend cannot be used.
 #[derive(Debug, Clone)]
-struct Refused {
+pub struct Refused {
     /// Below the backend's field.
-    field: &'static str,
-    reason: &'static str,
-    message: String,
-    remedy: String,
+    pub field: &'static str,
+    /// In one word.
+    pub reason: &'static str,
+    /// A sentence without its stop.
+    pub message: String,
+    /// What to do.
+    pub remedy: String,
 }
 
 impl<'a> Services<'a> {
     /// Nothing yet, of a store, seen from a place.
     #[must_use]
-    pub fn new(store: &'a Store, location: Location) -> Self {
-        let (known, services, named) = (HashMap::default(), Vec::new(), Vec::new());
-        Self { store, slices: None, location, known, before: None, services, named }
+    pub fn new(store: &'a Store, objects: &'a config::Objects, location: Location) -> Self {
+        let (known, services, close, named) = (HashMap::default(), Vec::new(), Vec::new(), Vec::new());
+        Self { store, objects, location, known, before: None, services, close, named }
     }
 
-    /// Those of the Snapshot before, none of which has changed; more may come.
+    /// Those of the Snapshot before, made again where they changed; more may come.
     #[must_use]
     pub fn after(
         store: &'a Store,
+        objects: &'a config::Objects,
         location: Location,
-        before: &'a HashMap<ServiceKey, ServiceId, RandomState>,
+        before: &'a ServiceIndex,
         services: Vec<Arc<Service>>,
     ) -> Self {
-        Self { before: Some(before), services, ..Self::new(store, location) }
+        Self { before: Some(before), services, ..Self::new(store, objects, location) }
     }
 
     /// Which ones were named since this was last asked, each once.
@@ -114,28 +122,32 @@ impl<'a> Services<'a> {
         }
     }
 
-    /// The services, by id.
+    /// The host that a service is the addresses of, if it is that of an `ExternalName` Service.
     #[must_use]
-    pub fn finish(self) -> Vec<Arc<Service>> {
-        self.services
+    pub fn external(&self, target: &Target) -> Option<Arc<str>> {
+        let Target::Service(id) = target else { return None };
+        let key = &self.services.get(id.0 as usize)?.key;
+        store::external::name(self.store.service(&key.namespace, &key.name)?)
+    }
+
+    /// The services, by id; and those whose Services decide more than endpoints: they were named in vain, or name hosts.
+    #[must_use]
+    pub fn finish(self) -> (Vec<Arc<Service>>, Vec<ServiceKey>) {
+        (self.services, self.close)
     }
 
     fn resolve(&mut self, key: &ServiceKey, report: &mut Report<'_>) -> Result<ServiceId, Refused> {
-        if let Some(id) = self.before.and_then(|before| before.get(key)) {
-            return Ok(*id);
+        if let Some(id) = self.before.and_then(|before| before.get(key, &self.services)) {
+            return Ok(id);
         }
-        let (namespace, name) = (&*key.namespace, &*key.name);
-        let service = self.store.service(namespace, name).ok_or_else(|| Refused {
-            field: "service.name",
-            reason: reason::SERVICE_MISSING,
-            message: format!("Service {namespace}/{name} does not exist"),
-            remedy: "Create the Service, or correct the name.".to_owned(),
-        })?;
-        let port = port(key, service)?;
-        let slices = self.slices.get_or_insert_with(|| Slices::of(self.store));
-        let (endpoints, note) = endpoints::choose(key, service, port, slices, self.store, &self.location, report);
+        let made = make(key, self.store, self.objects, &self.location, report);
+        let kube = self.store.service(&key.namespace, &key.name);
+        if made.is_err() || kube.is_some_and(store::external::is_external) {
+            self.close.push(key.clone());
+        }
+        let service = made?;
         let id = ServiceId(u32::try_from(self.services.len()).unwrap_or(u32::MAX));
-        self.services.push(Arc::new(Service { key: key.clone(), endpoints, note }));
+        self.services.push(Arc::new(service));
         Ok(id)
     }
 
@@ -160,6 +172,28 @@ impl Named<'_> {
         };
         ServiceKey { namespace: self.namespace.into(), name: self.name.into(), port }
     }
+}
+
+/// Makes a service of the port of a Service, as the store has them.
+pub(super) fn make(
+    key: &ServiceKey,
+    store: &Store,
+    objects: &config::Objects,
+    location: &Location,
+    report: &mut Report<'_>,
+) -> Result<Service, Refused> {
+    let service = store.service(&key.namespace, &key.name).ok_or_else(|| Refused {
+        field: "service.name",
+        reason: reason::SERVICE_MISSING,
+        message: format!("Service {}/{} does not exist", key.namespace, key.name),
+        remedy: "Create the Service, or correct the name.".to_owned(),
+    })?;
+    if store::external::is_external(service) {
+        return external::make(key, service, store, objects, report);
+    }
+    let port = port(key, service)?;
+    let (endpoints, note) = endpoints::choose(key, service, port, store, location, report);
+    Ok(Service { key: key.clone(), endpoints, note })
 }
 
 /// What a backend names.
@@ -204,14 +238,6 @@ fn number(port: &ServiceBackendPort) -> Option<i32> {
 /// The port of a Service that a backend names. A port name has a letter, so it never looks like a number.
 fn port<'s>(key: &ServiceKey, service: &'s KubeService) -> Result<&'s ServicePort, Refused> {
     let spec = service.spec.as_ref();
-    if spec.and_then(|s| s.type_.as_deref()) == Some("ExternalName") {
-        return Err(Refused {
-            field: "service.name",
-            reason: reason::EXTERNAL_NAME,
-            message: format!("Service {}/{} is an ExternalName, which is not supported", key.namespace, key.name),
-            remedy: "Name a Service with endpoints.".to_owned(),
-        });
-    }
     let ports = || spec.and_then(|s| s.ports.as_ref()).into_iter().flatten();
     let wanted: Option<i32> = key.port.parse().ok();
     let matches = |p: &&ServicePort| match wanted {

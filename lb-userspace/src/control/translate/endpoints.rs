@@ -1,7 +1,10 @@
 //! Endpoints: which addresses of a Service can take a new request.
 //!
-//! From all EndpointSlices of the Service, both families; from its legacy Endpoints only where there is no slice.
-//! Ready ones (absent means ready), narrowed by topology; when none is ready, those that serve while they terminate.
+//! From all EndpointSlices of the Service, both families; from its legacy Endpoints only where there is no slice. A Pod with
+//! addresses of both counts once, by that of the family that its Service names first: two would be two circuits and
+//! twice the limits for one Pod. Ready ones (absent means ready), narrowed by topology; of these, ones that terminate
+//! only when all do (a Service may publish them as ready all the same); when none is ready, those that serve while they
+//! terminate.
 
 use super::super::reason;
 use super::super::store::Store;
@@ -12,15 +15,7 @@ use k8s_openapi::api::discovery::v1::{Endpoint as SliceEndpoint, EndpointSlice};
 use lb_core::model::{Endpoint, Kind, ObjectRef, ServiceKey};
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
-
-/// The label that names the Service of a slice.
-pub const SERVICE_LABEL: &str = "kubernetes.io/service-name";
-
-/// Slices by the namespace and name of their Service.
-#[derive(Debug, Default)]
-pub struct Slices<'a> {
-    by_service: HashMap<(&'a str, &'a str), Vec<(&'a ObjectRef, &'a EndpointSlice)>>,
-}
+use std::sync::Arc;
 
 /// An address of a Service with what decides whether it is used.
 #[derive(Debug, Clone)]
@@ -37,17 +32,10 @@ pub struct Candidate {
     pub for_nodes: Vec<String>,
 }
 
-impl<'a> Slices<'a> {
-    /// Indexes the slices of a store.
-    #[must_use]
-    pub fn of(store: &'a Store) -> Self {
-        let mut slices = Self::default();
-        for (key, slice) in store.endpoint_slices() {
-            if let Some(service) = slice.metadata.labels.as_ref().and_then(|labels| labels.get(SERVICE_LABEL)) {
-                slices.by_service.entry((&key.namespace, service)).or_default().push((key, slice));
-            }
-        }
-        slices
+impl Candidate {
+    /// The higher the better.
+    fn rank(&self) -> (bool, bool) {
+        (self.ready, self.serving)
     }
 }
 
@@ -57,41 +45,60 @@ pub fn choose(
     key: &ServiceKey,
     service: &KubeService,
     port: &ServicePort,
-    slices: &Slices<'_>,
     store: &Store,
     location: &Location,
     report: &mut Report<'_>,
 ) -> (Vec<Endpoint>, String) {
     let mut candidates = Candidates::default();
-    let source = match slices.by_service.get(&(&*key.namespace, &*key.name)) {
-        Some(slices) => {
-            slices.iter().for_each(|(key, slice)| candidates.slice(key, slice, port, report));
-            "EndpointSlices"
-        }
-        None => match store.endpoints(&key.namespace, &key.name) {
-            Some(_) => {
-                candidates.legacy(key, store, port, report);
-                "Endpoints"
-            }
-            None => return (Vec::new(), "there is no EndpointSlice of it".to_owned()),
-        },
+    let slices = store.slices_of(&key.namespace, &key.name);
+    let source = if !slices.is_empty() {
+        slices.iter().for_each(|held| candidates.slice(&held.key, &held.slice, port, report));
+        "EndpointSlices"
+    } else if store.endpoints(&key.namespace, &key.name).is_some() {
+        candidates.legacy(key, store, port, report);
+        "Endpoints"
+    } else {
+        return (Vec::new(), "there is no EndpointSlice of it".to_owned());
     };
     if !candidates.port_found {
         let name = port.name.as_deref().unwrap_or_default();
         return (Vec::new(), format!("its {source} have no TCP port {name:?}"));
     }
     let distribution = service.spec.as_ref().and_then(|s| s.traffic_distribution.as_deref());
-    select(candidates.by_address.into_values().collect(), distribution, location)
+    let all = of_one_family(candidates.by_address.into_values().collect(), service);
+    select(all, distribution, location)
+}
+
+/// Without the second addresses of Pods that have both families, unless they are in a better state.
+fn of_one_family(mut all: Vec<Candidate>, service: &KubeService) -> Vec<Candidate> {
+    let families = service.spec.as_ref().and_then(|spec| spec.ip_families.as_ref());
+    let first_is_v6 = families.and_then(|families| families.first()).is_some_and(|family| family == "IPv6");
+    let is_first = |c: &Candidate| c.endpoint.address.is_ipv6() == first_is_v6;
+    // Most Services have one family.
+    if all.iter().all(is_first) || !all.iter().any(is_first) {
+        return all;
+    }
+    let first = all.iter().filter(|c| is_first(c)).filter_map(|c| Some((c.endpoint.pod.clone()?, c.rank())));
+    let first: HashMap<Arc<str>, (bool, bool)> = first.collect();
+    let known = |c: &Candidate| c.endpoint.pod.as_ref().and_then(|pod| first.get(pod));
+    all.retain(|c| is_first(c) || known(c).is_none_or(|rank| c.rank() > *rank));
+    all
 }
 
 fn select(all: Vec<Candidate>, distribution: Option<&str>, location: &Location) -> (Vec<Endpoint>, String) {
     let total = all.len();
-    let (ready, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(|c| c.ready);
+    let (mut ready, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(|c| c.ready);
     if !ready.is_empty() {
         let waiting = rest.len();
+        if ready.iter().any(|c| !c.endpoint.terminating) {
+            ready.retain(|c| !c.endpoint.terminating);
+        }
+        let leaving = total - waiting - ready.len();
         let (chosen, mut note) = topology::prefer(ready, distribution, location);
         if note.is_empty() && waiting > 0 {
             note = format!("{waiting} of {total} are not ready");
+        } else if note.is_empty() && leaving > 0 {
+            note = format!("{leaving} of {total} terminate");
         }
         return (chosen.into_iter().map(|c| c.endpoint).collect(), note);
     }
@@ -158,9 +165,8 @@ impl Candidates {
 
     /// While an address moves from one slice to another it is in both, perhaps with other conditions: the better counts.
     fn add(&mut self, candidate: Candidate) {
-        let rank = |c: &Candidate| (c.ready, c.serving);
         match self.by_address.get_mut(&candidate.endpoint.address) {
-            Some(known) if rank(known) >= rank(&candidate) => {}
+            Some(known) if known.rank() >= candidate.rank() => {}
             Some(known) => *known = candidate,
             None => drop(self.by_address.insert(candidate.endpoint.address, candidate)),
         }

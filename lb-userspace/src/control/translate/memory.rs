@@ -3,15 +3,18 @@
 //! Goes in: what a translation made. Comes out: the Ingresses and hosts that a change may concern ([`Affected`]). Nothing
 //! in here decides what serves: without it the next translation would come to the same result, later.
 
+use super::super::few::Few;
 use super::super::store::Store;
 use super::super::store::journal::Mark;
+use super::index::ServiceIndex;
+use super::topology::Location;
 use super::{Served, tls};
 use crate::config;
 use foldhash::fast::RandomState;
 use k8s_openapi::api::networking::v1::IngressSpec;
-use lb_core::model::{HostPattern, Kind, ObjectRef, ServiceId, ServiceKey};
+use lb_core::model::{HostPattern, ObjectRef, ServiceId};
 use lb_core::{Problem, Snapshot};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 /// Ingresses that are translated apart from the others. Where more hang together, all are translated.
@@ -32,12 +35,14 @@ pub struct Memory {
     pub snapshot: Snapshot,
     /// What its owners were told.
     pub problems: Vec<Problem>,
+    /// Where the agent was.
+    pub location: Location,
     /// Services by name.
-    pub services: HashMap<ServiceKey, ServiceId, RandomState>,
+    pub services: ServiceIndex,
     /// Who had a say.
     pub owners: Owners,
-    /// Somebody opted in to steering of whole connections, whose classes look at the routes of other hosts.
-    pub steered: bool,
+    /// Services of owners who opted in to steering of whole connections: their classes look at all routes to these.
+    pub steered: HashSet<ServiceId>,
 }
 
 /// The Ingresses that are ours, and what each had a say in.
@@ -56,17 +61,8 @@ pub struct Owner {
     pub hosts: Few<HostPattern>,
     /// Services that it names.
     pub services: Box<[ServiceId]>,
-    /// It asks for what is decided for hosts before their routes.
+    /// It asks for what is decided for hosts before their routes, or for steering of whole connections.
     pub decides: bool,
-}
-
-/// Mostly one.
-#[derive(Debug)]
-pub enum Few<T> {
-    /// One.
-    One(T),
-    /// Any number.
-    Many(Vec<T>),
 }
 
 /// What a change may concern: everything that hangs together by hosts with what changed.
@@ -79,19 +75,18 @@ pub struct Affected {
 }
 
 impl Affected {
-    /// What the changes of a store since a translation may concern. `None`, when that may be anything.
+    /// What hangs together with Ingresses that are to be translated again. `None`, when that may be anything.
     #[must_use]
-    pub fn of(store: &Store, memory: &Memory) -> Option<Self> {
+    pub fn of(store: &Store, memory: &Memory, again: impl IntoIterator<Item = Arc<ObjectRef>>) -> Option<Self> {
         let (mut affected, mut hosts) = (Self::default(), Vec::new());
-        for name in store.changes(&memory.mark)? {
-            if name.kind != Kind::Ingress {
-                return None;
-            }
-            if affected.names.insert(name.clone()) {
-                hosts.extend_from_slice(memory.owners.hosts(name));
-                let spec = store.ingress(name).and_then(|(_, ingress)| ingress.spec.as_ref());
-                hosts.extend(spec.map(|spec| named_hosts(name, spec, store)).unwrap_or_default());
-            }
+        for name in again {
+            hosts.extend_from_slice(memory.owners.hosts(&name));
+            let spec = store.ingress(&name).and_then(|(_, ingress)| ingress.spec.as_ref());
+            hosts.extend(spec.map(|spec| named_hosts(&name, spec, store)).unwrap_or_default());
+            affected.names.insert(name);
+        }
+        if affected.names.len() > AFFECTED_MAX {
+            return None;
         }
         while let Some(host) = hosts.pop() {
             if affected.hosts.contains(&host) {
@@ -122,6 +117,13 @@ fn named_hosts(key: &ObjectRef, spec: &IngressSpec, store: &Store) -> Vec<HostPa
     hosts
 }
 
+/// Whether an Ingress asks for what looks beyond its own hosts.
+#[must_use]
+pub fn decides(ingress: &Served<'_>) -> bool {
+    let settings = &ingress.settings;
+    settings.steering.connection || settings.passthrough.is_some() || settings.client_auth.is_some()
+}
+
 impl Owner {
     /// What an Ingress has a say in, with the services that it was found to name.
     #[must_use]
@@ -134,8 +136,7 @@ impl Owner {
                 Few::Many(hosts)
             }
         };
-        let decides = ingress.settings.passthrough.is_some() || ingress.settings.client_auth.is_some();
-        Self { hosts, services, decides }
+        Self { hosts, services, decides: decides(ingress) }
     }
 }
 
@@ -158,7 +159,13 @@ impl Owners {
         self.by_name.get(name).map_or(&[], |owner| owner.hosts.as_slice())
     }
 
-    /// Whether an Ingress asked for what is decided for hosts before their routes.
+    /// The services that an Ingress named.
+    #[must_use]
+    pub fn services(&self, name: &ObjectRef) -> &[ServiceId] {
+        self.by_name.get(name).map_or(&[], |owner| &owner.services)
+    }
+
+    /// Whether an Ingress asked for what looks beyond its own hosts.
     #[must_use]
     pub fn decides(&self, name: &ObjectRef) -> bool {
         self.by_name.get(name).is_some_and(|owner| owner.decides)
@@ -214,36 +221,5 @@ impl Owners {
         }
         let still = |id: &ServiceId| instead.iter().any(|services| services.contains(id));
         fewer.iter().all(|(id, count)| self.users.get(id.0 as usize).is_some_and(|all| all > count) || still(id))
-    }
-}
-
-impl<T> Few<T> {
-    /// All of them.
-    pub fn as_slice(&self) -> &[T] {
-        match self {
-            Self::One(one) => std::slice::from_ref(one),
-            Self::Many(many) => many,
-        }
-    }
-
-    fn push(&mut self, value: T) {
-        *self = match std::mem::replace(self, Self::Many(Vec::new())) {
-            Self::One(one) => Self::Many(vec![one, value]),
-            Self::Many(mut many) => {
-                many.push(value);
-                Self::Many(many)
-            }
-        };
-    }
-
-    /// Takes out what is meant, and answers whether nothing is left.
-    fn remove(&mut self, meant: impl Fn(&T) -> bool) -> bool {
-        match self {
-            Self::One(one) => meant(one),
-            Self::Many(many) => {
-                many.retain(|value| !meant(value));
-                many.is_empty()
-            }
-        }
     }
 }

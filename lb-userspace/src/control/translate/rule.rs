@@ -6,7 +6,7 @@ use super::backend::Services;
 use super::expression::Compiled;
 use super::passthrough::{self, Holders};
 use super::report::Report;
-use super::{Served, client_auth, path};
+use super::{Served, client_auth, external, path};
 use crate::config::ClassMode;
 use k8s_openapi::api::networking::v1::{HTTPIngressPath, IngressBackend, IngressRule};
 use lb_core::model::route::Target;
@@ -168,7 +168,11 @@ impl<'s> Routes<'_, 's, '_> {
         holder: &Origin,
     ) {
         let (kind, text) = (&path.path_type, path.path.as_deref().unwrap_or("/"));
-        let message = format!("{kind} {text} of host {host} is held by Ingress {holder}, so this path is not served.");
+        let holder = match holder.ingress == *ingress.key {
+            true => format!("Ingress {holder}"),
+            false => holder.ingress.to_string(),
+        };
+        let message = format!("{kind} {text} of host {host} is held by {holder}, so this path is not served.");
         let remedy =
             "Remove one of the two. The older Ingress holds a path; without a creation time, the first by name.";
         self.report.fault(ingress.key, field(origin, "path"), reason::PATH_CONFLICT, message, remedy);
@@ -219,10 +223,15 @@ impl<'s> Routes<'_, 's, '_> {
         let closed = client_auth::closed(ingress, &host, client_auth).or_else(|| holders.closed(ingress, &host));
         let target = self.shut(target, closed.as_ref());
         let client_certificates = client_auth.may_ask(&host);
+        let (mut upstream, mut in_clear) = (settings.upstream.clone(), settings.upstream_in_clear.clone());
+        if let Some(name) = self.services.external(&target) {
+            upstream = external::named(&upstream, &name);
+            in_clear = in_clear.map(|upstream| external::named(&upstream, &name));
+        }
         Route {
             filters: if certified { &settings.filters } else { &settings.filters_uncertified }.clone(),
-            upstream: settings.upstream.clone(),
-            upstream_in_clear: settings.upstream_in_clear.clone(),
+            upstream,
+            upstream_in_clear: in_clear,
             policy: settings.policy.clone(),
             steering: Steering { client_certificates, ..settings.steering },
             ..plain_route(host, path, origin, target)

@@ -5,10 +5,19 @@
 use super::super::reason;
 use super::report::Report;
 use lb_core::class::Reason;
+use lb_core::model::ServiceId;
+use lb_core::model::route::Target;
 use lb_core::route::RouteTable;
 use std::collections::HashSet;
 
 const FIELD: &str = "metadata.annotations[sluice.dev/steering]";
+
+/// Services that owners who asked for it lead to.
+#[must_use]
+pub fn services(routes: &RouteTable) -> HashSet<ServiceId> {
+    let asked = routes.iter().map(|(_, route)| route).filter(|route| route.steering.connection);
+    asked.filter_map(|route| if let Target::Service(id) = route.target { Some(id) } else { None }).collect()
+}
 
 /// Tells each owner once for each host.
 pub fn report(routes: &RouteTable, report: &mut Report<'_>) {

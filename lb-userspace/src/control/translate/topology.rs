@@ -11,7 +11,7 @@ use crate::config;
 pub const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 
 /// Where this agent runs, as far as it knows.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Location {
     node: Option<String>,
     zone: Option<String>,

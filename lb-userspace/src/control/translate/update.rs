@@ -2,22 +2,30 @@
 //!
 //! Goes in: a store with few changes, and the [`Memory`] of the translation before. Comes out: what a translation of
 //! everything would make, but for the order of hosts and the numbers of services; or `None`, when everything has to be
-//! translated. Two facts carry it. What an Ingress makes depends on itself and on those that have a say in one of its hosts,
-//! and all of these are translated here, by the same functions. What the functions look at beside is the same as
-//! before, or else `None` is the answer: classes, Services, endpoints, Secrets, the place of the agent, which names have
-//! certificates, who asks clients for theirs, where TLS passes through, who opted in to steering.
+//! translated. Three facts carry it. A service depends on its Service, on the endpoints of that, and on the place of the
+//! agent: where one of these changed it is made again, in its place. What an Ingress makes depends on itself, on its
+//! services, and on those that have a say in one of its hosts: all of these are translated here, by the same functions.
+//! What the functions look at beside is the same as before, or else `None` is the answer: classes, the place of the agent,
+//! which names have certificates, who asks clients for theirs, where TLS passes through, who opted in to steering, and
+//! which services there are no more.
+
+mod changes;
+mod remade;
 
 use super::super::store::Store;
 use super::backend::Services;
-use super::memory::{Affected, Memory, Owner};
+use super::memory::{self, Affected, Memory, Owner};
 use super::passthrough::Holders;
 use super::report::{self, Report};
 use super::topology::Location;
 use super::{Served, Translator, rule, served, tls};
 use crate::config;
-use lb_core::model::{CertificateTable, HostPattern, Kind, ObjectRef, Service, ServiceId, host};
+use changes::Changes;
+use lb_core::model::{CertificateTable, HostPattern, Kind, ObjectRef, Service, ServiceId, ServiceKey, host};
 use lb_core::route::RouteTable;
 use lb_core::{Problem, Snapshot};
+use remade::Remade;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// What took the place of something.
@@ -27,6 +35,10 @@ struct Changed<'a> {
     named: Vec<Box<[ServiceId]>>,
     routes: RouteTable,
     services: Vec<Arc<Service>>,
+    /// Those whose Services decide more than endpoints.
+    close: Vec<ServiceKey>,
+    /// Services, slices and Endpoints whose Problems were found again.
+    endpoints: BTreeSet<Arc<ObjectRef>>,
     certificates: Arc<CertificateTable>,
     problems: Vec<Problem>,
 }
@@ -41,14 +53,19 @@ impl Translator {
     ) -> Option<(Snapshot, Vec<Problem>)> {
         let memory = self.memory.as_ref()?;
         let stale = now_s < memory.now_s || memory.stale_at_s.is_some_and(|at| now_s >= at);
-        if stale || memory.steered || memory.objects != *objects {
+        if stale || memory.objects != *objects || memory.location != Location::of(store, objects) {
             return None;
         }
-        let affected = Affected::of(store, memory)?;
-        if affected.names.iter().any(|name| memory.owners.decides(name)) || any_passes_around(memory, &affected) {
+        let changes = Changes::of(store, &memory.mark)?;
+        let mut report = Report::new(store);
+        let remade = Remade::of(store, memory, &changes, &mut report)?;
+        let affected = Affected::of(store, memory, changes.ingresses.into_iter().chain(remade.ingresses.clone()))?;
+        let steered = |name: &Arc<ObjectRef>| memory.leads_to_steered(memory.owners.services(name));
+        let looks_beyond = |name: &Arc<ObjectRef>| memory.owners.decides(name) || steered(name);
+        if affected.names.iter().any(looks_beyond) || any_passes_around(memory, &affected) {
             return None;
         }
-        let changed = self.change(store, objects, now_s, &affected)?;
+        let changed = self.change(store, objects, now_s, &affected, remade, report)?;
         self.compiled.sweep();
         self.shared.sweep();
         let memory = self.memory.as_mut()?;
@@ -59,45 +76,44 @@ impl Translator {
     fn change<'a>(
         &mut self,
         store: &'a Store,
-        objects: &config::Objects,
+        objects: &'a config::Objects,
         now_s: i64,
         affected: &Affected,
+        remade: Remade,
+        mut report: Report<'_>,
     ) -> Option<Changed<'a>> {
         let Self { compiled, shared, memory } = self;
         let memory = memory.as_ref()?;
-        let mut report = Report::new(store);
         let present = affected.names.iter().filter_map(|name| store.ingress(name));
         let served = served(present, store, objects, shared, &mut report);
-        let decides = |ingress: &Served<'_>| {
-            let settings = &ingress.settings;
-            settings.steering.connection || settings.passthrough.is_some() || settings.client_auth.is_some()
-        };
-        if served.iter().any(decides) {
+        if served.iter().any(memory::decides) {
             return None;
         }
         let bound = tls::bind(&served, store, now_s, &mut report);
         let certificates = certificates(&memory.snapshot.certificates, affected, &bound)?;
-        let before = memory.snapshot.services.clone();
-        let mut services = Services::after(store, Location::of(store, objects), &memory.services, before);
+        let mut services = Services::after(store, objects, memory.location.clone(), &memory.services, remade.services);
         let (client_auth, holders) = (&*memory.snapshot.client_auth, Holders::default());
         let tables = rule::Tables { certificates: &certificates, client_auth, holders: &holders };
         let made = rule::routes(&served, tables, compiled, &mut services, &mut report);
-        if !memory.owners.keep_services(affected.names.iter(), &made.services) {
+        let steered = made.services.iter().any(|services| memory.leads_to_steered(services));
+        if steered || !memory.owners.keep_services(affected.names.iter(), &made.services) {
             return None;
         }
         let routes = made.builder.replace(&memory.snapshot.routes, &affected.hosts)?;
-        let problems = problems(report, affected)?;
-        Some(Changed { named: made.services, routes, services: services.finish(), certificates, problems, served })
+        let endpoints = remade.endpoints;
+        let problems = problems(report, |object| affected.is_about(object) || endpoints.contains(object))?;
+        let (services, close) = services.finish();
+        Some(Changed { named: made.services, routes, services, close, endpoints, certificates, problems, served })
     }
 }
 
 impl Memory {
     fn take(&mut self, store: &Store, now_s: i64, affected: &Affected, changed: Changed<'_>) {
-        (self.mark, self.now_s, self.stale_at_s) = (store.mark(), now_s, store.certificates_change_at_s(now_s));
-        let known = self.snapshot.services.len();
-        for (id, service) in (0..).zip(&changed.services).skip(known) {
-            self.services.insert(service.key.clone(), ServiceId(id));
+        (self.mark, self.now_s) = (store.mark(), now_s);
+        if !affected.names.is_empty() {
+            self.stale_at_s = store.certificates_change_at_s(now_s);
         }
+        self.services.add(&changed.services, self.snapshot.services.len(), &changed.close);
         affected.names.iter().for_each(|name| self.owners.remove(name));
         for (ingress, named) in changed.served.iter().zip(changed.named) {
             self.owners.insert(ingress.key, Owner::of(ingress, named, store));
@@ -105,11 +121,18 @@ impl Memory {
         self.snapshot.routes = changed.routes;
         self.snapshot.services = changed.services;
         self.snapshot.certificates = changed.certificates;
-        if !changed.problems.is_empty() || self.problems.iter().any(|problem| affected.is_about(&problem.object)) {
-            self.problems.retain(|problem| !affected.is_about(&problem.object));
+        let again =
+            |problem: &Problem| affected.is_about(&problem.object) || changed.endpoints.contains(&problem.object);
+        if !changed.problems.is_empty() || self.problems.iter().any(again) {
+            self.problems.retain(|problem| !again(problem));
             self.problems.extend(changed.problems);
             report::sort(&mut self.problems);
         }
+    }
+
+    /// Whether one of these services is reached through a route whose owner opted in to steering.
+    fn leads_to_steered(&self, services: &[ServiceId]) -> bool {
+        !self.steered.is_empty() && services.iter().any(|id| self.steered.contains(id))
     }
 }
 
@@ -158,12 +181,12 @@ fn certificates(
     Some(table.into())
 }
 
-/// What is to be said of the affected Ingresses. `None`, when something was found about other objects.
-fn problems(report: Report<'_>, affected: &Affected) -> Option<Vec<Problem>> {
+/// What is to be said of the objects that were looked at. `None`, when something was found about others.
+fn problems(report: Report<'_>, looked_at: impl Fn(&ObjectRef) -> bool) -> Option<Vec<Problem>> {
     let mut problems = report.finish();
     // All classes were read again, and nothing about them has changed.
     problems.retain(|problem| problem.object.kind != Kind::IngressClass);
-    problems.iter().all(|problem| affected.is_about(&problem.object)).then_some(problems)
+    problems.iter().all(|problem| looked_at(&problem.object)).then_some(problems)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! lost event (queue overflow, network file systems) costs at most [`RESCAN`]. When all that was heard is that known
 //! files have other contents, these alone are looked at: a scan of ten thousand takes longer than a change may.
 
+use super::super::super::names::Names;
 use super::super::super::reason;
 use super::super::super::store::Store;
 use super::{Directory, SETTLE, SourceError, file_problem};
@@ -16,7 +17,7 @@ use lb_core::problem::Severity;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::OsStr;
-use std::io::{self, PipeReader, PipeWriter};
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
@@ -63,6 +64,11 @@ pub fn start(
     let unwatchable = |source| SourceError::Unwatchable { path: root.to_owned(), source };
     let inotify = Inotify::init().map_err(unwatchable)?;
     let (stopped, stop) = io::pipe().map_err(unwatchable)?;
+    let (named, naming) = io::pipe().map_err(unwatchable)?;
+    let names = limits.external_names.as_ref().map(|settings| {
+        // It has room: one byte is written until it is read. Nobody reads once the watching has ended.
+        Names::start(settings, move || drop((&naming).write(&[0])))
+    });
     let mut watcher = Watcher {
         directory,
         inotify,
@@ -72,6 +78,8 @@ pub fn start(
         touched: BTreeSet::new(),
         again: None,
         stale_at_s: None,
+        names,
+        named,
         changed,
     };
     watcher.scan();
@@ -96,6 +104,10 @@ struct Watcher<F> {
     /// When to scan although nothing was heard.
     again: Option<Instant>,
     stale_at_s: Option<i64>,
+    /// Hosts that Services name, if these are resolved.
+    names: Option<Names>,
+    /// Has a byte when something is known of them.
+    named: PipeReader,
     changed: F,
 }
 
@@ -104,14 +116,17 @@ impl<F: FnMut(&Store, Vec<Problem>) -> Option<i64>> Watcher<F> {
         let mut rescan_at = Instant::now() + RESCAN;
         loop {
             let wake_at = self.writing.values().copied().chain(self.again).fold(rescan_at, Instant::min);
-            let heard = match wait(&self.inotify, stopped, wake_at.saturating_duration_since(Instant::now())) {
+            let named = self.names.as_ref().map(|_| &self.named);
+            let heard = match wait(&self.inotify, stopped, named, wake_at.saturating_duration_since(Instant::now())) {
                 Woken::Stopped => return,
                 Woken::Events => self.events(),
                 Woken::Time => Heard::Anything,
+                Woken::Named => Heard::Names,
             };
             let now = Instant::now();
             let changed = match heard {
                 Heard::Nothing => continue,
+                Heard::Names => self.take_names(),
                 Heard::Contents => self.look(now),
                 Heard::Anything => {
                     rescan_at = now + RESCAN;
@@ -157,7 +172,17 @@ impl<F: FnMut(&Store, Vec<Problem>) -> Option<i64>> Watcher<F> {
         }
     }
 
+    /// Takes in what was found about names.
+    fn take_names(&mut self) -> bool {
+        // There is a byte, so this does not wait; and it does not fail.
+        let _ = (&self.named).read(&mut [0]);
+        self.names.as_ref().is_some_and(|names| names.follow(self.directory.store_mut()))
+    }
+
     fn tell(&mut self) {
+        if let Some(names) = &self.names {
+            names.follow(self.directory.store_mut());
+        }
         let mut problems = self.directory.problems();
         problems.extend(self.refused.iter().map(|(path, why)| not_watched(path, why)));
         self.stale_at_s = (self.changed)(self.directory.store(), problems);
@@ -260,6 +285,8 @@ impl<F: FnMut(&Store, Vec<Problem>) -> Option<i64>> Watcher<F> {
 enum Heard {
     /// Nothing that matters yet.
     Nothing,
+    /// Something is known of hosts that Services name.
+    Names,
     /// Files have other contents.
     Contents,
     /// Anything may have changed.
@@ -270,12 +297,15 @@ enum Woken {
     Stopped,
     Events,
     Time,
+    Named,
 }
 
-fn wait(inotify: &Inotify, stopped: &PipeReader, time: Duration) -> Woken {
+fn wait(inotify: &Inotify, stopped: &PipeReader, named: Option<&PipeReader>, time: Duration) -> Woken {
     // Rounded up, so that the time has come when poll says so.
     let milliseconds = u16::try_from(time.as_millis().saturating_add(1)).unwrap_or(u16::MAX);
-    let mut fds = [PollFd::new(stopped.as_fd(), PollFlags::POLLIN), PollFd::new(inotify.as_fd(), PollFlags::POLLIN)];
+    let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
+    let mut fds = vec![readable(stopped.as_fd()), readable(inotify.as_fd())];
+    fds.extend(named.map(|named| readable(named.as_fd())));
     match poll(&mut fds, PollTimeout::from(milliseconds)) {
         Err(nix::errno::Errno::EINTR) | Ok(0) => Woken::Time,
         // Not possible with two valid descriptors; a pause, so that the thread cannot spin.
@@ -284,7 +314,8 @@ fn wait(inotify: &Inotify, stopped: &PipeReader, time: Duration) -> Woken {
             Woken::Time
         }
         Ok(_) if fds[0].any() == Some(true) => Woken::Stopped,
-        Ok(_) => Woken::Events,
+        Ok(_) if fds[1].any() == Some(true) => Woken::Events,
+        Ok(_) => Woken::Named,
     }
 }
 

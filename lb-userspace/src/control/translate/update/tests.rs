@@ -1,5 +1,6 @@
 //! A translation of changes comes to what a translation of everything comes to, whatever happened before.
 
+use super::super::super::names::answer::Answer;
 use super::super::super::source::manifest;
 use super::super::translate;
 use super::*;
@@ -25,14 +26,21 @@ enum Event {
     File(u8, Vec<String>),
     /// An API says that an object is so.
     Api(String),
-    /// An API says that an Ingress is no more.
-    Gone(u8),
+    /// An API says that an object is no more.
+    Gone(Kind, String),
+    /// A name is resolved to so many addresses, or cannot be.
+    Answer(&'static str, u8),
     /// Time passes, or turns out not to have passed.
     Time(bool),
 }
 
 fn objects() -> config::Objects {
-    config::Objects { without_class: true, ..config::Objects::default() }
+    config::Objects {
+        without_class: true,
+        node: Some("n0".to_owned()),
+        external_names: Some(config::ExternalNames::default()),
+        ..config::Objects::default()
+    }
 }
 
 fn happen(store: &mut Store, now_s: &mut i64, event: &Event) {
@@ -43,7 +51,16 @@ fn happen(store: &mut Store, now_s: &mut i64, event: &Event) {
             store.replace_file(&name.as_str().into(), read(&name, &documents.join("\n---\n")));
         }
         Event::Api(document) => read("api", document).into_iter().for_each(|(object, _)| store.upsert(object)),
-        Event::Gone(number) => store.remove(&ObjectRef::new(Kind::Ingress, "default", format!("i{number}"))),
+        Event::Gone(kind, name) => store.remove(&ObjectRef::new(*kind, "default", name.as_str())),
+        Event::Answer(name, count) => {
+            let found =
+                (0..*count).map(|i| std::net::IpAddr::from([if i == 1 { 127 } else { 192 }, 0, 2, i])).collect();
+            let answer = match count {
+                0 => Answer::failed(None, "no such name".to_owned(), NOW_S),
+                _ => Answer::of(found, &[]),
+            };
+            store.resolved(name, answer);
+        }
         Event::Time(later) => *now_s = if *later { LATER_S } else { NOW_S },
     }
 }
@@ -144,10 +161,76 @@ fn service(number: u8, port: u16) -> String {
 }
 
 fn slice(number: u8, of: u8, address: &str) -> String {
+    slice_of(&format!("e{number}"), of, "{name: web, port: 8080}", &format!("{{addresses: [\"{address}\"]}}"))
+}
+
+fn slice_of(name: &str, of: u8, ports: &str, endpoints: &str) -> String {
     format!(
-        "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata:\n  name: e{number}\n  labels: {{kubernetes.io/service-name: s{of}}}\n\
-         addressType: IPv4\nports: [{{name: web, port: 8080}}]\nendpoints: [{{addresses: [\"{address}\"]}}]\n"
+        "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata:\n  name: {name}\n  labels: {{kubernetes.io/service-name: s{of}}}\n\
+         addressType: IPv4\nports: [{ports}]\nendpoints: [{endpoints}]\n"
     )
+}
+
+fn node(number: u8, zone: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Node\nmetadata: {{name: n{number}, labels: {{topology.kubernetes.io/zone: {zone}}}}}\n"
+    )
+}
+
+fn some_endpoint() -> impl Strategy<Value = String> {
+    let address = prop::sample::select(vec!["10.0.0.1", "10.0.0.2", "10.0.0.3", "fd00::1", "0.0.0.0", "x"]);
+    let conditions = prop::sample::select(vec![
+        "",
+        "",
+        ", conditions: {ready: true}",
+        ", conditions: {ready: false}",
+        ", conditions: {ready: false, serving: true, terminating: true}",
+    ]);
+    let place =
+        prop::sample::select(vec!["", ", zone: z0", ", zone: z1, nodeName: n0", ", hints: {forZones: [{name: z0}]}"]);
+    (address, conditions, place)
+        .prop_map(|(address, conditions, place)| format!("{{addresses: [\"{address}\"]{conditions}{place}}}"))
+}
+
+fn some_slice() -> impl Strategy<Value = String> {
+    let ports = prop::sample::select(vec![
+        "{name: web, port: 8080}",
+        "{name: web, port: 8080}",
+        "{name: web, port: 8080}, {name: alt, port: 8081}",
+        "{name: alt, port: 8081}",
+        "{name: web, port: 70000}",
+        "",
+    ]);
+    (0..5u8, 0..4u8, ports, prop::collection::vec(some_endpoint(), 0..3))
+        .prop_map(|(number, of, ports, endpoints)| slice_of(&format!("e{number}"), of, ports, &endpoints.join(", ")))
+}
+
+fn some_legacy() -> impl Strategy<Value = String> {
+    let address = prop::sample::select(vec!["10.0.0.7", "0.0.0.0"]);
+    (0..3u8, address).prop_map(|(number, address)| {
+        format!(
+            "apiVersion: v1\nkind: Endpoints\nmetadata: {{name: s{number}}}\n\
+             subsets: [{{addresses: [{{ip: {address}}}], ports: [{{name: web, port: 8080}}]}}]\n"
+        )
+    })
+}
+
+fn some_service() -> impl Strategy<Value = String> {
+    let spec = prop::sample::select(vec![
+        "ports: [{name: web, port: 80}]",
+        "ports: [{name: web, port: 80}]",
+        "ports: [{name: web, port: 80}, {name: alt, port: 81}]",
+        "ports: [{name: alt, port: 80}]",
+        "ports: [{name: web, port: 81}]",
+        "trafficDistribution: PreferSameZone, ports: [{name: web, port: 80}]",
+        "trafficDistribution: PreferSameNode, ports: [{name: web, port: 80}]",
+        "type: ExternalName, externalName: a.example",
+        "type: ExternalName, externalName: b.example, ports: [{name: web, port: 80}]",
+        "type: ExternalName, externalName: 192.0.2.1",
+    ]);
+    (0..4u8, spec).prop_map(|(number, spec)| {
+        format!("apiVersion: v1\nkind: Service\nmetadata: {{name: s{number}}}\nspec: {{{spec}}}\n")
+    })
 }
 
 fn some_annotations() -> impl Strategy<Value = String> {
@@ -179,8 +262,8 @@ fn some_annotations() -> impl Strategy<Value = String> {
 
 fn some_backend() -> impl Strategy<Value = String> {
     let port =
-        prop_oneof![6 => Just("number: 80"), 1 => Just("name: web"), 1 => Just("number: 81"), 1 => Just("number: 0")];
-    (0..3u8, port).prop_map(|(number, port)| format!("{{service: {{name: s{number}, port: {{{port}}}}}}}"))
+        prop_oneof![6 => Just("number: 80"), 2 => Just("name: web"), 1 => Just("number: 81"), 1 => Just("number: 0")];
+    (0..4u8, port).prop_map(|(number, port)| format!("{{service: {{name: s{number}, port: {{{port}}}}}}}"))
 }
 
 fn some_rule() -> impl Strategy<Value = String> {
@@ -236,19 +319,28 @@ fn some_ingress() -> impl Strategy<Value = String> {
 fn some_document() -> impl Strategy<Value = String> {
     prop_oneof![
         24 => some_ingress(),
-        1 => (0..3u8, 80..82u16).prop_map(|(number, port)| service(number, port)),
-        1 => (0..2u8, 0..3u8, prop::sample::select(vec!["10.0.0.1", "10.0.0.2", "0.0.0.0", "x"]))
-            .prop_map(|(number, of, address)| slice(number, of, address)),
-        1 => (0..3u8, 0..3u8).prop_map(|(number, kind)| secret(number, kind)),
+        6 => some_service(),
+        16 => some_slice(),
+        2 => some_legacy(),
+        2 => (0..2u8, prop::sample::select(vec!["z0", "z1"])).prop_map(|(number, zone)| node(number, zone)),
+        2 => (0..3u8, 0..3u8).prop_map(|(number, kind)| secret(number, kind)),
         1 => (0..2u8, 0..3u8).prop_map(|(number, kind)| class(number, kind)),
     ]
 }
 
 fn some_event() -> impl Strategy<Value = Event> {
+    let gone = prop_oneof![
+        4 => (0..6u8).prop_map(|number| Event::Gone(Kind::Ingress, format!("i{number}"))),
+        2 => (0..5u8).prop_map(|number| Event::Gone(Kind::EndpointSlice, format!("e{number}"))),
+        1 => (0..4u8).prop_map(|number| Event::Gone(Kind::Service, format!("s{number}"))),
+        1 => (0..3u8).prop_map(|number| Event::Gone(Kind::Endpoints, format!("s{number}"))),
+        1 => (0..3u8).prop_map(|number| Event::Gone(Kind::Secret, format!("t{number}"))),
+    ];
     prop_oneof![
-        6 => some_document().prop_map(Event::Api),
+        8 => some_document().prop_map(Event::Api),
         3 => (0..3u8, prop::collection::vec(some_document(), 0..3)).prop_map(|(file, all)| Event::File(file, all)),
-        3 => (0..6u8).prop_map(Event::Gone),
+        3 => gone,
+        1 => (prop::sample::select(vec!["a.example", "b.example"]), 0..4u8).prop_map(|(name, count)| Event::Answer(name, count)),
         1 => any::<bool>().prop_map(Event::Time),
     ]
 }
@@ -256,7 +348,7 @@ fn some_event() -> impl Strategy<Value = Event> {
 /// What is mostly there, so that Ingresses lead somewhere.
 fn start() -> Store {
     let mut store = Store::default();
-    let mut documents = vec![secret(0, 1), secret(1, 0), class(0, 0), class(1, 1)];
+    let mut documents = vec![secret(0, 1), secret(1, 0), class(0, 0), class(1, 1), node(0, "z0")];
     documents.extend((0..2).flat_map(|number| [service(number, 80), slice(number, number, "10.0.0.1")]));
     documents.into_iter().for_each(|document| happen(&mut store, &mut 0, &Event::Api(document)));
     store
@@ -309,12 +401,68 @@ fn what_is_looked_at_alone() {
         (plain(0, "a.test", "/", 0, ", annotations: {nginx.ingress.kubernetes.io/use-regex: \"true\"}"), true),
         (plain(0, "a.test", "/", 0, ", annotations: {sluice.dev/steering: connection}"), false),
         (plain(0, "a.test", "/", 0, ", annotations: {nginx.ingress.kubernetes.io/ssl-passthrough: \"true\"}"), false),
+        (service(0, 80).replace("spec: {", "spec: {trafficDistribution: PreferSameZone, "), true),
+        (service(2, 80), true),
         (service(0, 81), false),
+        (slice(0, 0, "10.0.0.2"), true),
+        (slice(0, 0, "0.0.0.0"), true),
+        (slice(0, 1, "10.0.0.2"), true),
+        (slice(7, 0, "10.0.0.2"), true),
+        (slice(7, 9, "0.0.0.0"), true),
+        (node(0, "z0").replace("labels: {", "labels: {a: b, "), true),
+        (node(1, "z1"), true),
+        (node(0, "z1"), false),
         (class(0, 1), false),
-        (secret(0, 2), false),
+        (secret(0, 2), true),
     ] {
         assert_eq!(is_looked_at_alone(document.clone()), want, "{document}");
     }
+}
+
+/// An Ingress that names what does not exist yet, an owner who steers whole connections, and one whose TLS passes through.
+#[test]
+fn what_others_asked_for_disturbs_nobody() {
+    let (mut store, mut translator) = (start(), Translator::default());
+    let steered = ", annotations: {sluice.dev/steering: connection}";
+    let passed = ", annotations: {nginx.ingress.kubernetes.io/ssl-passthrough: \"true\"}";
+    for document in [
+        plain(0, "a.test", "/", 0, steered),
+        plain(1, "b.test", "/", 1, ""),
+        plain(2, "z.test", "/", 3, ""),
+        plain(3, "p.example", "/", 1, passed),
+    ] {
+        happen(&mut store, &mut 0, &Event::Api(document));
+    }
+    let _ = translator.translate(&store, &objects(), NOW_S);
+    for (document, want) in [
+        (slice(0, 0, "10.0.0.2"), true),
+        (slice(0, 0, "0.0.0.0"), false),
+        (slice(1, 1, "10.0.0.2"), true),
+        (plain(1, "b.test", "/new", 1, ""), true),
+        (plain(1, "b.test", "/new", 0, ""), false),
+        (plain(1, "b.test", "/new", 1, ""), false),
+        (service(3, 80), true),
+        (slice(3, 3, "10.0.0.3"), true),
+    ] {
+        happen(&mut store, &mut 0, &Event::Api(document.clone()));
+        let alone = translator.update(&store, &objects(), NOW_S);
+        assert_eq!(alone.is_some(), want, "{document}");
+        let (after, problems) = alone.unwrap_or_else(|| translator.all(&store, &objects(), NOW_S));
+        let (fresh, fresh_problems) = translate(&store, &objects(), NOW_S);
+        assert_eq!(shown(&after, &problems), shown(&fresh, &fresh_problems), "{document}");
+    }
+}
+
+#[test]
+fn services_that_nothing_has_to_do_with_are_shared() {
+    let (mut store, mut translator) = (start(), Translator::default());
+    (0..2).for_each(|of| happen(&mut store, &mut 0, &Event::Api(plain(of, &format!("h{of}.test"), "/", of, ""))));
+    let (before, _) = translator.translate(&store, &objects(), NOW_S);
+    happen(&mut store, &mut 0, &Event::Api(slice(9, 1, "10.0.0.9")));
+    let (after, _) = translator.translate(&store, &objects(), NOW_S);
+    let shared: Vec<bool> = before.services.iter().zip(&after.services).map(|(a, b)| Arc::ptr_eq(a, b)).collect();
+    assert_eq!(shared, [true, false]);
+    assert_eq!(after.services[1].endpoints.len(), 2);
 }
 
 #[test]

@@ -2,7 +2,6 @@
 
 use super::*;
 use std::fs;
-use std::io::Write as _;
 use std::os::unix::fs::symlink;
 use std::sync::mpsc::{Receiver, channel};
 
