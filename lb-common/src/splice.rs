@@ -200,6 +200,12 @@ const _: () = assert!(core::mem::offset_of!(Direction, hop_dst) == CACHE_LINE_BY
 const _: () = assert!(size_of::<Direction>() % CACHE_LINE_BYTES == 0 && size_of::<Conn>() % CACHE_LINE_BYTES == 0);
 
 impl Direction {
+    /// Whether a timestamp has passed, and so how the sender's clock leaves.
+    #[must_use]
+    pub const fn is_clock_known(&self) -> bool {
+        self.clock_offset != 0
+    }
+
     /// Nothing.
     pub const ZERO: Self = Self {
         src: [0; 16],

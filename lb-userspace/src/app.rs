@@ -1,15 +1,17 @@
 //! The agent put together: the only file that knows every room.
 //!
-//! Goes in: a valid [`Config`]. Comes out: a process that serves until SIGTERM. Order of the start: lock, kernel, sockets,
-//! administration, first Snapshot, workers, steering; so that no connection is taken before there is an answer to it.
+//! Goes in: a valid [`Config`]. Comes out: a process that serves until SIGTERM. Order of the start: lock, kernel,
+//! administration, first Snapshot, sockets, workers, steering; so that no connection is taken before there is an answer to
+//! it, however long a cluster does not answer.
 
 mod descriptors;
+mod source;
 mod splice;
 mod state;
+mod turns;
 
 use crate::admin::{self, ListenerView, SteeringStatus};
 use crate::config::{Config, SteeringMode};
-use crate::control;
 use crate::kernel::{Steering, Unavailable};
 use crate::proxy::{self, BindMode, Keys, Listener, Protocol, Proxy, Setup, Splicing};
 use crate::publish::Publisher;
@@ -22,7 +24,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
+use turns::{Turn, Turns};
 
 /// Path of the control socket in a run directory.
 #[must_use]
@@ -39,8 +41,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     descriptors::raise(&config.limits);
     let (steering, steering_status) = open_steering(&config)?;
     let (splicer, splice_status) = splice::open(&config)?;
-    let listeners = bind(&config, steering.is_some())?;
-    let views = listeners.iter().map(|l| listener_view(l, steering.is_some())).collect();
+    let steers = steering.is_some();
     let publisher = Arc::new(Publisher::default());
     let keys = Keys::new().context("cannot make the default certificate")?;
     let counters: Vec<Arc<Counters>> = (0..config.workers.get()).map(|_| Arc::default()).collect();
@@ -54,7 +55,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
             keys: keys.clone(),
             counters: counters.iter().chain([&of_splicing]).cloned().collect(),
             access_log: access_log.clone(),
-            listeners: views,
+            feeds: source::feeds(&config.source),
             steering,
             steering_status,
             splicer: splicer.clone(),
@@ -63,8 +64,14 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     ));
     let server = admin::Server::start(config.admin, &control_socket(&config.run_dir), state.clone())?;
     tracing::info!(address = %server.address, "administration is served");
-    let taker = state.clone();
-    let watch = control::watch_directory(&config.directory, &config.objects, move |read| taker.take(read))?;
+    let turns = Turns::start()?;
+    let source = source::watch(&config, &state, turns.teller())?;
+    if turns.next(None) == Some(Turn::End) {
+        tracing::info!("stopped before there was a configuration");
+        return Ok(());
+    }
+    let listeners = bind(&config, steers)?;
+    state.listens(listeners.iter().map(|l| listener_view(l, steers)).collect());
     let steered: Vec<_> = steered_sockets(&listeners)?;
     let (limits, tls) = (config.limits.clone(), config.tls.clone());
     let proxy_protocol_from = config.proxy_protocol_from.clone();
@@ -78,9 +85,11 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     state.steer(&steered)?;
     drop(steered);
     state.ready();
-    wait_for_signal()?;
+    turns.end();
     state.draining();
-    drop(watch);
+    // Whoever sends connections here is to notice first: the source is heard, and connections are taken.
+    turns.next(Some(Duration::from_millis(config.shutdown_delay_ms)));
+    drop(source);
     state.withdraw();
     proxy.stop_accepting();
     let cut = proxy.drain(Duration::from_millis(config.drain_ms_max));
@@ -160,18 +169,4 @@ fn steered_sockets(listeners: &[Listener]) -> anyhow::Result<Vec<state::SteeredS
         Ok(state::SteeredSocket { served: l.served, fd })
     };
     listeners.iter().map(first).collect()
-}
-
-fn wait_for_signal() -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let name = tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
-        };
-        tracing::info!(signal = name, "draining");
-        Ok(())
-    })
 }

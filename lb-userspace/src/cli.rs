@@ -3,6 +3,7 @@
 //! Goes in: arguments. Comes out: an exit code: 0 done, 1 failed, 64 bad configuration (`EX_USAGE` of sysexits.h).
 
 pub mod check;
+pub mod cluster;
 pub mod edge;
 pub mod external;
 pub mod flows;

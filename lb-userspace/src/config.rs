@@ -14,8 +14,8 @@ use std::path::PathBuf;
 /// Everything `sluice run` was told.
 #[derive(Debug, Clone, Serialize)]
 pub struct Config {
-    /// Directory of YAML manifests.
-    pub directory: PathBuf,
+    /// Where objects come from.
+    pub source: Source,
     /// Where plain HTTP is served.
     pub http: Vec<SocketAddr>,
     /// Where HTTPS is served.
@@ -32,7 +32,9 @@ pub struct Config {
     pub admin: SocketAddr,
     /// Form of the access log, written to standard output.
     pub access_log: AccessLogFormat,
-    /// How long in-flight requests may take after SIGTERM, milliseconds.
+    /// How long everything goes on after SIGTERM, but for readiness, milliseconds: the time that others take to notice.
+    pub shutdown_delay_ms: u64,
+    /// How long in-flight requests may take after that, milliseconds.
     pub drain_ms_max: u64,
     /// How objects are read.
     pub objects: Objects,
@@ -44,6 +46,27 @@ pub struct Config {
     pub proxy_protocol_from: Vec<IpNet>,
     /// Connections that the kernel carries.
     pub splice: Splice,
+}
+
+/// Where objects come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// A directory of YAML manifests.
+    Directory(PathBuf),
+    /// The API of a Kubernetes cluster.
+    Cluster(Cluster),
+}
+
+/// The API of a Kubernetes cluster, and what of it is watched.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Cluster {
+    /// How to get there; `None`: the service account of the Pod.
+    pub kubeconfig: Option<PathBuf>,
+    /// Namespaces; empty: all.
+    pub namespaces: Vec<String>,
+    /// A label selector for namespaces.
+    pub namespace_selector: Option<String>,
 }
 
 /// Connections that the kernel carries once they need no more routing.

@@ -1,7 +1,7 @@
 //! The control room: reads Kubernetes objects, keeps them, and translates them into Snapshots.
 //!
-//! Owns: the words of Kubernetes, which are spoken nowhere else. Goes in: a directory of manifests, and
-//! [`config::Objects`]. Comes out: [`Translated`], a Snapshot with everything that its owners should know.
+//! Owns: the words of Kubernetes, which are spoken nowhere else. Goes in: a directory of manifests or the API of a cluster,
+//! and [`config::Objects`]. Comes out: [`Translated`], a Snapshot with everything that its owners should know.
 //! Does not publish: that is [`crate::publish`]'s work, called by whoever owns the sink.
 
 pub mod few;
@@ -13,13 +13,16 @@ pub mod source;
 pub mod store;
 pub mod translate;
 
+pub use source::cluster::{SessionError, Watch as ClusterWatch};
 pub use source::directory::SourceError;
 pub use source::directory::watch::Watch;
 
 use crate::config;
+use crate::telemetry::Feeds;
 use lb_core::{Problem, Snapshot};
 use source::directory::Directory;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use store::Store;
 use translate::Translator;
@@ -61,6 +64,29 @@ pub fn watch_directory(
         let translated = translated(&mut translator, store, problems, &limits);
         sink(translated);
         translator.stale_at_s()
+    })
+}
+
+/// Watches the API of a cluster on a thread of its own, and calls `sink` when everything that is needed was read, and then
+/// after each change. Returns before that, also when the API server does not answer; `feeds` tell how it stands. Dropping the
+/// answer stops the thread and waits for it.
+///
+/// # Errors
+/// [`SessionError`], when there are no credentials.
+pub fn watch_cluster(
+    cluster: &config::Cluster,
+    objects: &config::Objects,
+    feeds: Arc<Feeds>,
+    mut sink: impl FnMut(Translated) + Send + 'static,
+) -> Result<ClusterWatch, SessionError> {
+    let limits = objects.clone();
+    source::cluster::start(cluster, objects, feeds, move |_client| {
+        let mut translator = Translator::default();
+        move |store: &Store, problems: Vec<Problem>| {
+            let translated = translated(&mut translator, store, problems, &limits);
+            sink(translated);
+            store.certificates_change_at_s(now_s())
+        }
     })
 }
 

@@ -6,7 +6,9 @@ pub mod access_log;
 pub mod connections;
 pub mod counters;
 pub mod handoffs;
+pub mod source;
 
 pub use access_log::{AccessLog, AccessRecord};
 pub use counters::Counters;
 pub use handoffs::{Handoffs, StepTimes};
+pub use source::{Feed, Feeds, SourceView};

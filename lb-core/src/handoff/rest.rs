@@ -17,7 +17,7 @@
 //! the client's, which may run faster than ours: the rest grows with the age of the pair. A client that lies about its
 //! clock gains nothing: the backend refuses one SYN, our stack answers its challenge, and the next SYN is taken.
 
-use lb_common::splice::{CLOCK_KNOWN, Conn, FIN, RST};
+use lb_common::splice::{Conn, FIN, RST};
 
 /// The least that a port rests, nanoseconds: Linux waits as long (6.18, `tcp_twsk_unique`).
 const LEAST_NS: u64 = 1_000_000_000;
@@ -30,7 +30,7 @@ const DRIFT: u64 = 1_000;
 pub fn rest_ns(conn: &Conn, now_ns: u64, most_ns: u64) -> u64 {
     let (up, down) = (conn.up.flags, conn.down.flags);
     let is_over = up & down & FIN != 0 || (up | down) & RST != 0;
-    if !is_over || up & CLOCK_KNOWN == 0 {
+    if !is_over || !conn.up.is_clock_known() {
         return most_ns;
     }
     let age_ns = now_ns.saturating_sub(conn.begun_ns);
@@ -40,15 +40,19 @@ pub fn rest_ns(conn: &Conn, now_ns: u64, most_ns: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lb_common::splice::Direction;
     use proptest::prelude::*;
 
     const SECOND: u64 = 1_000_000_000;
     const MOST: u64 = 60 * SECOND;
 
+    /// Beside the flags of a direction: timestamps have passed.
+    const CLOCK_KNOWN: u32 = 4;
+
     fn conn(up: u32, down: u32) -> Conn {
-        let mut conn = Conn { begun_ns: 7 * SECOND, ..Conn::ZERO };
-        (conn.up.flags, conn.down.flags) = (up, down);
-        conn
+        let direction =
+            |flags| Direction { flags: flags & !CLOCK_KNOWN, clock_offset: flags & CLOCK_KNOWN, ..Direction::ZERO };
+        Conn { up: direction(up), down: direction(down), begun_ns: 7 * SECOND, ..Conn::ZERO }
     }
 
     #[test]

@@ -4,12 +4,13 @@ use super::{FlowView, Inspect, ListenerView, Readiness, SpliceStatus, Spliced, S
 use crate::config::{SpliceMode, SteeringMode};
 use crate::publish::Published;
 use crate::telemetry::handoffs::Step;
-use crate::telemetry::{Counters, Handoffs};
+use crate::telemetry::{Counters, Feeds, Handoffs, SourceView};
 use lb_core::Problem;
 use lb_core::handoff::Carried;
 use lb_core::model::{Kind, ObjectRef};
 use lb_core::problem::Severity;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// The agent.
 pub struct Fake {
@@ -63,6 +64,7 @@ impl Inspect for Fake {
             snapshot: 7,
             snapshot_time: None,
             source: String::new(),
+            contact: None,
             objects: 0,
             hosts: 0,
             routes: 0,
@@ -77,6 +79,16 @@ impl Inspect for Fake {
             steering,
             splicing,
         }
+    }
+
+    /// One feed that is not heard of any more.
+    fn source(&self) -> Option<SourceView> {
+        let (feeds, now) = (Arc::new(Feeds::default()), Instant::now());
+        let feed = feeds.open("Service", "Service".to_owned(), now);
+        feed.heard(now);
+        feed.event();
+        feed.failed("broken", Some("for a test".to_owned()));
+        Some(feeds.view(now + Duration::from_secs(90)))
     }
 
     fn listeners(&self) -> Vec<ListenerView> {

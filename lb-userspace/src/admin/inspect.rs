@@ -2,7 +2,7 @@
 
 use super::flows::{FlowView, Spliced, Which};
 use crate::publish::Published;
-use crate::telemetry::Counters;
+use crate::telemetry::{Counters, SourceView};
 use lb_core::Problem;
 use serde::Serialize;
 use std::net::SocketAddr;
@@ -18,6 +18,8 @@ pub trait Inspect: Send + Sync + 'static {
     fn readiness(&self) -> Readiness;
     /// The state of the agent.
     fn status(&self) -> Status;
+    /// How the source stands; `None`: it is always in reach.
+    fn source(&self) -> Option<SourceView>;
     /// Where it listens.
     fn listeners(&self) -> Vec<ListenerView>;
     /// Counters, one set for each worker.
@@ -61,6 +63,9 @@ pub struct Status {
     /// RFC 3339; when the configuration last changed.
     pub snapshot_time: Option<String>,
     pub source: String,
+    /// How it stands; absent for a directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contact: Option<SourceView>,
     pub objects: usize,
     pub hosts: usize,
     pub routes: usize,

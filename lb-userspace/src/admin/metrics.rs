@@ -3,6 +3,7 @@
 //! Goes in: an [`Inspect`]. Comes out: text. Names begin with `sluice_`; units are seconds and bytes.
 
 mod connections;
+mod source;
 mod splice;
 
 use super::inspect::{Inspect, Readiness, Status};
@@ -52,6 +53,7 @@ impl Collector for Scrape {
         self.balancing(&mut out)?;
         let status = self.0.status();
         self.configuration(&mut out, &status)?;
+        source::encode(&mut out, self.0.source())?;
         self.kernel(&mut out, &status)
     }
 }
@@ -261,6 +263,11 @@ mod tests {
             "sluice_handoff_duration_seconds_bucket{le=\"+Inf\",step=\"begin\"} 1",
             "sluice_handoff_duration_seconds_count{step=\"surrender\"} 0",
             "sluice_lookup_total{outcome=\"steered\"} 3",
+            "sluice_source_age_seconds{kind=\"Service\"} 90",
+            "sluice_source_watches_open{kind=\"Service\"} 0",
+            "sluice_source_events_total{kind=\"Service\"} 1",
+            "sluice_source_relists_total{kind=\"Service\"} 0",
+            "sluice_source_errors_total{kind=\"Service\",reason=\"broken\"} 1",
             "sluice_snapshot_version 7",
             "# EOF",
         ] {

@@ -7,19 +7,19 @@ use super::splice;
 use crate::admin::{
     FlowView, Flows, Inspect, ListenerView, Readiness, SpliceStatus, Spliced, Status, SteeringStatus, Which,
 };
-use crate::config::Config;
+use crate::config::{Config, Source};
 use crate::control::Translated;
 use crate::kernel::Steering;
 use crate::proxy::Keys;
 use crate::publish::{Published, Publisher};
 use crate::telemetry::access_log::rfc3339;
-use crate::telemetry::{AccessLog, Counters};
+use crate::telemetry::{AccessLog, Counters, Feeds, SourceView};
 use lb_core::Problem;
 use lb_core::problem::Severity;
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Instant, SystemTime};
 
 /// What the state is made of.
@@ -28,7 +28,8 @@ pub struct Parts {
     pub keys: Arc<Keys>,
     pub counters: Vec<Arc<Counters>>,
     pub access_log: AccessLog,
-    pub listeners: Vec<ListenerView>,
+    /// How a source stands that can be out of reach.
+    pub feeds: Option<Arc<Feeds>>,
     pub steering: Option<Steering>,
     pub steering_status: SteeringStatus,
     /// Looks after what the kernel carries; `None`: it carries nothing.
@@ -47,7 +48,10 @@ pub struct State {
     steering: Mutex<Option<Steering>>,
     configuration: Mutex<Configuration>,
     workers: usize,
-    source: String,
+    /// A directory, as it is shown; a cluster is known by its feeds.
+    directory: String,
+    /// Set when they are bound.
+    listeners: OnceLock<Vec<ListenerView>>,
     started: (SystemTime, Instant),
 }
 
@@ -56,7 +60,7 @@ struct Shared {
     keys: Arc<Keys>,
     counters: Vec<Arc<Counters>>,
     access_log: AccessLog,
-    listeners: Vec<ListenerView>,
+    feeds: Option<Arc<Feeds>>,
     steering_status: SteeringStatus,
     splicer: Option<splice::Shared>,
     splice_status: SpliceStatus,
@@ -71,13 +75,13 @@ struct Configuration {
 
 impl State {
     pub fn new(config: &Config, parts: Parts) -> Self {
-        let Parts { publisher, keys, counters, access_log, listeners, steering, mut steering_status, .. } = parts;
+        let Parts { publisher, keys, counters, access_log, feeds, steering, mut steering_status, .. } = parts;
         let (splicer, splice_status) = (parts.splicer, parts.splice_status);
         if let Some(steering) = &steering {
             steering_status.kernel = serde_json::to_value(steering.report()).unwrap_or_default();
         }
         Self {
-            parts: Shared { publisher, keys, counters, access_log, listeners, steering_status, splicer, splice_status },
+            parts: Shared { publisher, keys, counters, access_log, feeds, steering_status, splicer, splice_status },
             workers: config.workers.get(),
             steering: Mutex::new(steering),
             configuration: Mutex::new(Configuration {
@@ -86,7 +90,11 @@ impl State {
                 objects: 0,
                 changed: None,
             }),
-            source: format!("directory {}", config.directory.display()),
+            directory: match &config.source {
+                Source::Directory(path) => format!("directory {}", path.display()),
+                Source::Cluster(_) => String::new(),
+            },
+            listeners: OnceLock::new(),
             started: (SystemTime::now(), Instant::now()),
         }
     }
@@ -121,6 +129,17 @@ impl State {
         configuration.objects = read.objects;
         configuration.changed = Some(SystemTime::now());
         tracing::info!(version, routes, faults, objects = read.objects, "configuration serves");
+    }
+
+    /// How the source stands, when it can be out of reach.
+    pub fn feeds(&self) -> Option<Arc<Feeds>> {
+        self.parts.feeds.clone()
+    }
+
+    /// These are bound.
+    pub fn listens(&self, listeners: Vec<ListenerView>) {
+        // It is called once.
+        drop(self.listeners.set(listeners));
     }
 
     /// Makes the kernel bring connections to these sockets, when it steers.
@@ -165,7 +184,7 @@ impl Inspect for State {
     }
 
     fn status(&self) -> Status {
-        let published = self.published();
+        let (published, contact) = (self.published(), self.source());
         let snapshot = &published.snapshot;
         let configuration = held(&self.configuration);
         let faults = configuration.problems.iter().filter(|p| p.severity == Severity::Fault).count();
@@ -179,7 +198,11 @@ impl Inspect for State {
             uptime_s: self.started.1.elapsed().as_secs(),
             snapshot: snapshot.version,
             snapshot_time: configuration.changed.map(rfc3339),
-            source: self.source.clone(),
+            source: match &contact {
+                Some(contact) => format!("cluster {}", contact.address),
+                None => self.directory.clone(),
+            },
+            contact,
             objects: configuration.objects,
             hosts: hosts.len(),
             routes: snapshot.routes.len(),
@@ -196,8 +219,12 @@ impl Inspect for State {
         }
     }
 
+    fn source(&self) -> Option<SourceView> {
+        Some(self.parts.feeds.as_ref()?.view(Instant::now()))
+    }
+
     fn listeners(&self) -> Vec<ListenerView> {
-        self.parts.listeners.clone()
+        self.listeners.get().cloned().unwrap_or_default()
     }
 
     fn counters(&self) -> &[Arc<Counters>] {

@@ -1,13 +1,13 @@
 //! `sluice run`: arguments become a valid [`Config`] before a socket is opened; every fault is listed, exit code 64.
 
+use super::cluster::{ClassArgs, SourceArgs};
 use super::edge::EdgeArgs;
 use super::external::ExternalArgs;
 use super::limits::LimitArgs;
 use super::splice::SpliceArgs;
 use super::{EXIT_USAGE, PIN_DIR, RUN_DIR};
-use crate::config::{AccessLogFormat, ClassMode, Config, Objects, SteeringMode};
-use clap::{ArgAction, Args, ValueEnum};
-use lb_core::model::Policy;
+use crate::config::{AccessLogFormat, Config, Objects, Source, SteeringMode};
+use clap::{Args, ValueEnum};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -17,15 +17,14 @@ use std::process::ExitCode;
 const WORKERS_MAX: usize = 1_024;
 /// Longest drain: an hour.
 const DRAIN_SECONDS_MAX: u64 = 3_600;
+/// Kubernetes takes an endpoint out within a second or two; balancers outside look every few seconds.
+const SHUTDOWN_DELAY_SECONDS: u64 = 5;
 /// Longest path of a Unix socket, bytes (unix(7): `sun_path` is 108 with its NUL).
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 /// Arguments of `sluice run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// Directory of YAML manifests (Ingress, Service, EndpointSlice, Secret, …). It is watched.
-    #[arg(long, env = "SLUICE_DIRECTORY")]
-    directory: PathBuf,
     /// Address and port for plain HTTP; may be given several times. Default: port 80 of every address.
     #[arg(long, value_name = "ADDR:PORT")]
     http: Vec<SocketAddr>,
@@ -53,21 +52,13 @@ pub struct RunArgs {
     /// Form of the agent's own log on standard error.
     #[arg(long, env = "SLUICE_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
-    /// How long requests in flight may take after SIGTERM, seconds, at most 3600.
+    /// How long everything goes on after SIGTERM, but for readiness, seconds, at most 3600: the time until whoever sends
+    /// connections here has noticed. A second signal ends it. Default: 5 for a cluster, 0 for a directory.
+    #[arg(long, env = "SLUICE_SHUTDOWN_DELAY_SECONDS", value_name = "SECONDS")]
+    shutdown_delay_seconds: Option<u64>,
+    /// How long requests in flight may take after that, seconds, at most 3600.
     #[arg(long, env = "SLUICE_DRAIN_SECONDS", value_name = "SECONDS", default_value_t = 30)]
     drain_seconds: u64,
-    /// `spec.controller` of the IngressClasses that are ours.
-    #[arg(long, env = "SLUICE_CONTROLLER_CLASS", default_value = "sluice.dev/ingress")]
-    controller_class: String,
-    /// Value of the annotation `kubernetes.io/ingress.class` that is ours; may be given several times.
-    #[arg(long, default_value = "sluice")]
-    ingress_class: Vec<String>,
-    /// Serve Ingresses that name no class. True for a directory: nobody else reads it.
-    #[arg(long, action = ArgAction::Set, default_value_t = true)]
-    watch_ingress_without_class: bool,
-    /// What paths mean where no IngressClass says it with the annotation sluice.dev/mode.
-    #[arg(long, env = "SLUICE_CLASS_MODE", value_enum, default_value_t = ClassMode::Spec)]
-    class_mode: ClassMode,
     /// Name of this node, for endpoints that prefer a node.
     #[arg(long, env = "SLUICE_NODE_NAME")]
     node_name: Option<String>,
@@ -76,6 +67,10 @@ pub struct RunArgs {
     zone: Option<String>,
     #[command(flatten)]
     external: ExternalArgs,
+    #[command(flatten)]
+    source: SourceArgs,
+    #[command(flatten)]
+    class: ClassArgs,
     #[command(flatten)]
     edge: EdgeArgs,
     #[command(flatten)]
@@ -133,12 +128,19 @@ impl RunArgs {
         if self.drain_seconds > DRAIN_SECONDS_MAX {
             faults.push(format!("--drain-seconds {} is more than {DRAIN_SECONDS_MAX}", self.drain_seconds));
         }
-        if self.controller_class.is_empty() {
-            faults.push("--controller-class is empty: name the spec.controller of your IngressClass".to_owned());
+        let source = self.source.source(&mut faults);
+        let shutdown_delay_seconds = self.shutdown_delay_seconds.unwrap_or(match source {
+            Source::Cluster(_) => SHUTDOWN_DELAY_SECONDS,
+            Source::Directory(_) => 0,
+        });
+        if shutdown_delay_seconds > DRAIN_SECONDS_MAX {
+            faults.push(format!("--shutdown-delay-seconds {shutdown_delay_seconds} is more than {DRAIN_SECONDS_MAX}"));
         }
         let tls = self.edge.tls(&mut faults);
         let (limits, defaults) = (self.limits.limits(&mut faults), self.limits.defaults(&mut faults));
         let external_names = self.external.external_names(&mut faults);
+        let (node, zone) = (self.node_name.clone(), self.zone.clone());
+        let objects = Objects { defaults, node, zone, external_names, ..self.class.objects(&source, &mut faults) };
         let proxy_protocol_from = self.edge.proxy_protocol_from(&mut faults);
         let listeners: Vec<SocketAddr> = http.iter().chain(&https).chain([&self.admin]).copied().collect();
         let splice = self.splice.splice(&listeners, &mut faults);
@@ -152,7 +154,7 @@ impl RunArgs {
             return Err(faults);
         };
         Ok(Config {
-            directory: self.directory.clone(),
+            source,
             http,
             https,
             steering: self.steering,
@@ -161,26 +163,14 @@ impl RunArgs {
             run_dir: self.run_dir.clone(),
             admin: self.admin,
             access_log: self.access_log,
+            shutdown_delay_ms: shutdown_delay_seconds * 1_000,
             drain_ms_max: self.drain_seconds * 1_000,
-            objects: Objects { external_names, ..self.objects(defaults) },
+            objects,
             limits,
             tls,
             proxy_protocol_from,
             splice,
         })
-    }
-
-    fn objects(&self, defaults: Policy) -> Objects {
-        Objects {
-            controller_class: self.controller_class.clone(),
-            ingress_classes: self.ingress_class.clone(),
-            without_class: self.watch_ingress_without_class,
-            class_mode: self.class_mode,
-            defaults,
-            node: self.node_name.clone(),
-            zone: self.zone.clone(),
-            ..Objects::default()
-        }
     }
 
     fn check_addresses(&self, http: &[SocketAddr], https: &[SocketAddr], faults: &mut Vec<String>) {
@@ -200,10 +190,6 @@ impl RunArgs {
     }
 
     fn check_paths(&self, faults: &mut Vec<String>) {
-        if !self.directory.is_dir() {
-            let shown = self.directory.display();
-            faults.push(format!("--directory {shown} is no directory that can be read: make it, or name another"));
-        }
         let socket = crate::app::control_socket(&self.run_dir);
         if socket.as_os_str().len() > SOCKET_PATH_BYTES_MAX {
             let shown = self.run_dir.display();
@@ -253,11 +239,21 @@ mod tests {
             "--admin=127.0.0.1:80",
             "--workers=0",
             "--drain-seconds=99999",
+            "--shutdown-delay-seconds=99999",
             "--pin-dir=relative",
         ])
         .expect_err("faulty");
         let all = faults.join("\n");
-        for word in ["/nonexistent", "given twice", "port 0", "--admin", "--workers", "--drain-seconds", "--pin-dir"] {
+        for word in [
+            "/nonexistent",
+            "given twice",
+            "port 0",
+            "--admin",
+            "--workers",
+            "--drain-seconds",
+            "--shutdown-delay",
+            "--pin-dir",
+        ] {
             assert!(all.contains(word), "{word} in {all}");
         }
     }
@@ -267,5 +263,7 @@ mod tests {
         let config = parse(&["--directory=/tmp"]).expect("valid");
         assert_eq!(config.http[0], "0.0.0.0:80".parse().expect("address"));
         assert_eq!(config.https[0], "0.0.0.0:443".parse().expect("address"));
+        assert_eq!(config.shutdown_delay_ms, 0);
+        assert_eq!(parse(&["--cluster"]).expect("valid").shutdown_delay_ms, 5_000);
     }
 }

@@ -171,6 +171,8 @@ fn status(value: &Value) -> String {
         if name == "steering" || name == "splicing" {
             lines.push(vec![name.clone(), format!("{}: {}", cell(&field["mode"]), cell(&field["reason"]))]);
             lines.extend(field["kernel"]["interfaces"].as_array().into_iter().flatten().flat_map(interface));
+        } else if name == "contact" {
+            lines.push(vec![name.clone(), contact(field)]);
         } else {
             lines.push(vec![name.clone(), cell(field)]);
         }
@@ -184,6 +186,18 @@ fn interface(field: &Value) -> Vec<Vec<String>> {
         reason.is_string().then(|| vec![format!("  {}", cell(&field["name"])), format!("{what}: {}", cell(reason))])
     };
     [line("not covered", &field["reason"]), line("not in XDP", &field["xdp_reason"])].into_iter().flatten().collect()
+}
+
+/// How a source stands that can be out of reach.
+fn contact(contact: &Value) -> String {
+    let age = match contact["age_s"].as_u64() {
+        Some(age) => format!("heard of {age} s ago"),
+        None => "not heard of yet".to_owned(),
+    };
+    let waits: Vec<String> = contact["waits_for"].as_array().into_iter().flatten().map(cell).collect();
+    let waits = if waits.is_empty() { String::new() } else { format!("; waits for {}", waits.join(", ")) };
+    let failure = if contact["failure"].is_null() { String::new() } else { format!("; {}", cell(&contact["failure"])) };
+    age + &waits + &failure
 }
 
 /// A cell of text; control characters of configuration are escaped, so that they cannot drive a terminal.
@@ -208,6 +222,14 @@ mod tests {
     #[test]
     fn configuration_cannot_drive_the_terminal() {
         assert_eq!(cell(&json!("a\u{1b}[2Jb\n")), "a\\u{1b}[2Jb\\n");
+    }
+
+    #[test]
+    fn how_a_source_stands() {
+        let check = |value: Value, want: &str| assert_eq!(contact(&value), want, "{value}");
+        check(json!({"age_s": 3, "waits_for": [], "failure": null}), "heard of 3 s ago");
+        let value = json!({"age_s": null, "waits_for": ["Ingress", "Secret"], "failure": "Ingress: refused"});
+        check(value, "not heard of yet; waits for Ingress, Secret; Ingress: refused");
     }
 
     #[test]

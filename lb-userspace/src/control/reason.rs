@@ -127,6 +127,12 @@ reasons! {
     STEERING_REFUSED = "SteeringRefused";
     /// A mode of a class that does not exist.
     INVALID_CLASS_MODE = "InvalidClassMode";
+    /// An IngressClass whose parameters cannot be used.
+    INVALID_CLASS_PARAMETERS = "InvalidClassParameters";
+    /// The API server does not let us read what is needed.
+    FORBIDDEN = "Forbidden";
+    /// More Secrets are named than are watched one by one.
+    TOO_MANY_SECRETS = "TooManySecrets";
     /// `rewrite-target` names a group that the path does not have.
     REWRITE_GROUP_MISSING = "RewriteGroupMissing";
     /// More Problems of one object than are listed.

@@ -14,7 +14,7 @@ use super::reason;
 use super::translate::tls::{self, InvalidSecret, Parsed};
 use external::External;
 use journal::{Journal, Mark};
-use k8s_openapi::api::core::v1::{Endpoints, Node, Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Node, Secret, Service};
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use lb_core::Problem;
 use lb_core::model::{Authorities, Kind, ObjectRef};
@@ -211,6 +211,15 @@ impl Store {
     pub fn endpoints(&self, namespace: &str, name: &str) -> Option<&Endpoints> {
         match &self.get(&ObjectRef::new(Kind::Endpoints, namespace, name))?.object {
             Object::Endpoints(endpoints) => Some(endpoints),
+            _ => None,
+        }
+    }
+
+    /// A ConfigMap.
+    #[must_use]
+    pub fn config_map(&self, key: &ObjectRef) -> Option<&ConfigMap> {
+        match &self.get(key)?.object {
+            Object::ConfigMap(map) => Some(map),
             _ => None,
         }
     }

@@ -123,6 +123,11 @@ impl Translator {
         self.memory.as_ref()?.stale_at_s
     }
 
+    /// The Ingresses that are ours, by the translation before, in no order.
+    pub fn served(&self) -> impl Iterator<Item = &Arc<ObjectRef>> {
+        self.memory.iter().flat_map(|memory| memory.owners.names())
+    }
+
     /// How many path expressions were compiled so far.
     #[must_use]
     pub fn compilations(&self) -> u64 {

@@ -37,6 +37,7 @@ use lb_core::filter::ssl_redirect::SslRedirect;
 use lb_core::model::upstream::Protocol;
 use lb_core::model::{ClientAuth, ObjectRef, Policy, ProxyProtocol, Steering, Upstream, UpstreamTls};
 use reader::Reader;
+pub use secret::named as named_secrets;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

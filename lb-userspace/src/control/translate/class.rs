@@ -2,13 +2,14 @@
 //!
 //! In this order: `spec.ingressClassName` names an IngressClass, whose controller decides; else the annotation
 //! `kubernetes.io/ingress.class`; else the class that is marked default; else the setting for Ingresses without a class.
+//! The mode of a class is what its annotation says, else the ConfigMap that `spec.parameters` names, else the setting.
 
 use super::super::reason;
 use super::super::store::Store;
 use super::report::Report;
 use crate::config::{self, ClassMode};
-use k8s_openapi::api::networking::v1::{Ingress, IngressSpec};
-use lb_core::model::ObjectRef;
+use k8s_openapi::api::networking::v1::{Ingress, IngressClass, IngressSpec};
+use lb_core::model::{Kind, ObjectRef};
 use std::collections::HashMap;
 
 /// The annotation that named a class before `spec.ingressClassName` did.
@@ -19,6 +20,9 @@ pub const DEFAULT_CLASS_ANNOTATION: &str = "ingressclass.kubernetes.io/is-defaul
 
 /// The annotation by which an IngressClass says what the paths of its Ingresses mean: `spec` or `nginx`.
 pub const MODE_ANNOTATION: &str = "sluice.dev/mode";
+
+/// The key by which a ConfigMap that `spec.parameters` of an IngressClass names says the same.
+pub const MODE_KEY: &str = "mode";
 
 /// The IngressClasses.
 #[derive(Debug)]
@@ -44,8 +48,7 @@ impl<'a> Classes<'a> {
                 classes.defaults.push(&key.name);
             }
             if classes.is_ours(&key.name)
-                && let Some(mode) = annotations.and_then(|a| a.get(MODE_ANNOTATION))
-                && let Some(mode) = mode_of(key, mode, report)
+                && let Some(mode) = mode_of(key, class, store, report)
             {
                 classes.modes.insert(&key.name, mode);
             }
@@ -85,7 +88,9 @@ impl<'a> Classes<'a> {
         class.and_then(|class| self.modes.get(class)).copied().unwrap_or(self.objects.class_mode)
     }
 
-    fn is_ours(&self, class: &str) -> bool {
+    /// Whether a class of this name is there and ours.
+    #[must_use]
+    pub fn is_ours(&self, class: &str) -> bool {
         self.controllers.get(class).is_some_and(|controller| *controller == self.objects.controller_class)
     }
 
@@ -158,14 +163,54 @@ impl<'a> Classes<'a> {
     }
 }
 
-/// The value of the annotation for modes; says so when it is none.
-fn mode_of(key: &ObjectRef, text: &str, report: &mut Report<'_>) -> Option<ClassMode> {
+/// The ConfigMap that the parameters of a class name; `None`: it has none.
+///
+/// # Errors
+/// Why they name no ConfigMap.
+#[must_use]
+pub fn parameters(class: &IngressClass) -> Option<Result<ObjectRef, &'static str>> {
+    let parameters = class.spec.as_ref()?.parameters.as_ref()?;
+    let core = parameters.api_group.as_deref().unwrap_or_default().is_empty();
+    Some(match parameters.namespace.as_deref().filter(|namespace| !namespace.is_empty()) {
+        _ if !core || parameters.kind != "ConfigMap" => Err("they are no ConfigMap"),
+        None => Err("they name no namespace"),
+        Some(namespace) => Ok(ObjectRef::new(Kind::ConfigMap, namespace, parameters.name.clone())),
+    })
+}
+
+/// What a class says of modes itself; says so when that cannot be used.
+fn mode_of(key: &ObjectRef, class: &IngressClass, store: &Store, report: &mut Report<'_>) -> Option<ClassMode> {
+    if let Some(text) = class.metadata.annotations.as_ref().and_then(|all| all.get(MODE_ANNOTATION)) {
+        let field = format!("metadata.annotations[{MODE_ANNOTATION}]");
+        return mode_named(key, &field, text, report);
+    }
+    let field = "spec.parameters";
+    let named = match parameters(class)? {
+        Ok(named) => named,
+        Err(why) => {
+            let message = format!("The parameters of the class are not read: {why}.");
+            let remedy = "Name a ConfigMap (scope: Namespace), or nothing.";
+            report.note(key, field, reason::INVALID_CLASS_PARAMETERS, message, remedy);
+            return None;
+        }
+    };
+    let Some(map) = store.config_map(&named) else {
+        let message = format!("{named} does not exist, so the class has the mode of --class-mode.");
+        let remedy = "Create it, or take the parameters out.";
+        report.fault(key, field, reason::INVALID_CLASS_PARAMETERS, message, remedy);
+        return None;
+    };
+    let text = map.data.as_ref()?.get(MODE_KEY)?;
+    mode_named(key, &format!("{field} ({named}, data.{MODE_KEY})"), text, report)
+}
+
+/// A mode by its name; says so when there is none of it.
+fn mode_named(key: &ObjectRef, field: &str, text: &str, report: &mut Report<'_>) -> Option<ClassMode> {
     match text {
         "spec" => Some(ClassMode::Spec),
         "nginx" => Some(ClassMode::Nginx),
         _ => {
             let message = format!("{text:?} is no mode, so the class has that of --class-mode.");
-            let field = format!("metadata.annotations[{MODE_ANNOTATION}]");
             report.fault(key, field, reason::INVALID_CLASS_MODE, message, "Write spec or nginx.");
             None
         }

@@ -153,6 +153,11 @@ impl Owners {
         owners
     }
 
+    /// All Ingresses, in no order.
+    pub fn names(&self) -> impl Iterator<Item = &Arc<ObjectRef>> {
+        self.by_name.keys()
+    }
+
     /// The hosts that an Ingress had a say in.
     #[must_use]
     pub fn hosts(&self, name: &ObjectRef) -> &[HostPattern] {

@@ -3,8 +3,19 @@
 use super::super::super::reason;
 use super::super::super::store::Store;
 use super::super::tls::InvalidSecret;
+use super::NGINX;
 use lb_core::model::{Authorities, Certificate, Kind, ObjectRef};
+use std::collections::BTreeMap;
 use std::sync::Arc;
+
+/// The annotations of ingress-nginx that name a Secret, without prefix.
+const NAMES: [&str; 2] = ["auth-tls-secret", "proxy-ssl-secret"];
+
+/// The Secrets that annotations of an Ingress name, so far as it may use them.
+pub fn named(owner: &ObjectRef, annotations: &BTreeMap<String, String>) -> impl Iterator<Item = ObjectRef> {
+    let text = |name| annotations.get(&format!("{NGINX}{name}"));
+    NAMES.into_iter().filter_map(text).filter_map(|text| name(owner, text).ok())
+}
 
 /// Why a Secret cannot be used.
 #[derive(Debug)]
