@@ -7,6 +7,7 @@
 pub mod message;
 pub mod object;
 pub mod reason;
+pub mod report;
 pub mod source;
 pub mod store;
 pub mod translate;
