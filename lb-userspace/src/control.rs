@@ -9,6 +9,7 @@ pub mod message;
 pub mod names;
 pub mod object;
 pub mod reason;
+pub mod report;
 pub mod source;
 pub mod store;
 pub mod translate;
