@@ -170,13 +170,9 @@ fn is_ready(node: &Node) -> bool {
     conditions.filter(|condition| condition.type_ == "Ready").any(|condition| condition.status == "True")
 }
 
-fn ready_agents<'a>(service: &'a config::NamespacedName, store: &'a Store) -> impl Iterator<Item = &'a Endpoint> + 'a {
-    let of_service = move |key: &ObjectRef, slice: &EndpointSlice| {
-        let named = slice.metadata.labels.as_ref().and_then(|labels| labels.get(SERVICE_LABEL));
-        *key.namespace == *service.namespace && named.is_some_and(|name| *name == *service.name)
-    };
-    let slices = store.endpoint_slices().filter(move |(key, slice)| of_service(key, slice));
-    slices.flat_map(|(_, slice)| slice.endpoints.iter().flatten()).filter(|endpoint| {
+fn ready_agents<'a>(service: &config::NamespacedName, store: &'a Store) -> impl Iterator<Item = &'a Endpoint> + 'a {
+    let slices = store.slices_of(&service.namespace, &service.name).into_iter();
+    slices.flat_map(|held| held.slice.endpoints.iter().flatten()).filter(|endpoint| {
         let conditions = endpoint.conditions.clone().unwrap_or_default();
         conditions.ready != Some(false) && conditions.terminating != Some(true)
     })
