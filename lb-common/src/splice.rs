@@ -144,8 +144,8 @@ abi! {
         seen_ns: u64,
         /// The first bytes of the backend's answer.
         first: [u8; FIRST_BYTES],
-        /// Zero.
-        reserved: [u8; 8],
+        /// Which service it belongs to, as a hash of its name; 0: nobody said. Userspace alone reads and writes it.
+        service: u64,
     }
 }
 
@@ -229,7 +229,7 @@ impl Conn {
         begun_ns: 0,
         seen_ns: 0,
         first: [0; FIRST_BYTES],
-        reserved: [0; 8],
+        service: 0,
     };
 }
 
