@@ -151,8 +151,10 @@ abi! {
         begun_ns: u64,
         /// The first bytes of the backend's answer.
         first: [u8; FIRST_BYTES],
+        /// Which service it belongs to, as a hash of its name; 0: nobody said. Userspace alone reads and writes it.
+        service: u64,
         /// Zero.
-        reserved: [u8; 16],
+        reserved: [u8; 8],
     }
 }
 
@@ -246,7 +248,8 @@ impl Conn {
         first_len: 0,
         begun_ns: 0,
         first: [0; FIRST_BYTES],
-        reserved: [0; 16],
+        service: 0,
+        reserved: [0; 8],
     };
 
     /// When a packet of either direction passed last, `CLOCK_MONOTONIC` (coarse), nanoseconds.

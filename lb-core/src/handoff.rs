@@ -8,6 +8,7 @@ pub mod life;
 pub mod machine;
 pub mod rest;
 
+use crate::balance::hash::hash;
 use serde::Serialize;
 use std::fmt;
 
@@ -65,6 +66,12 @@ pub enum Apart {
     Failed,
     /// The backend answered before it had the whole request, or the client sent more before the answer came.
     Dirty,
+}
+
+/// The number that stands for a service in a record, by its name `namespace/name:port`: the same in every agent, never 0.
+#[must_use]
+pub fn service_number(name: &str) -> u64 {
+    hash(name.as_bytes()).max(1)
 }
 
 impl Apart {

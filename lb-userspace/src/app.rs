@@ -76,6 +76,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     let (limits, tls) = (config.limits.clone(), config.tls.clone());
     let proxy_protocol_from = config.proxy_protocol_from.clone();
     let splicing = splicer.map(|splicer| Splicing {
+        carried: splicer.count(),
         splice: Arc::new(splicer),
         upgrades: config.splice.upgrades,
         counters: of_splicing,

@@ -118,6 +118,15 @@ impl ServiceState {
         Some(Occupied { shared: self.shared.clone(), endpoint })
     }
 
+    /// A place for what is in work already, whatever the limits say. It takes no turn.
+    #[must_use]
+    pub fn occupy(&self, index: usize) -> Option<Occupied> {
+        let endpoint = self.endpoints.get(index)?.clone();
+        let _counted = endpoint.enter(u32::MAX);
+        self.shared.work.fetch_add(1, Ordering::Relaxed);
+        Some(Occupied { shared: self.shared.clone(), endpoint })
+    }
+
     /// Counts a request that waits for a connection to an endpoint; `false`: too many do. If not, the caller calls
     /// [`Self::leave_pending`] once.
     #[must_use]

@@ -46,9 +46,10 @@ impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut out = Encoder(&mut encoder);
         self.requests(&mut out)?;
-        self.connections(&mut out)?;
+        let spliced = self.0.spliced();
+        self.connections(&mut out, spliced.as_ref().map_or(0, |spliced| spliced.pairs))?;
         connections::encode(&mut out, self.0.counters())?;
-        splice::encode(&mut out, self.0.spliced())?;
+        splice::encode(&mut out, spliced)?;
         self.upstream(&mut out)?;
         self.balancing(&mut out)?;
         let status = self.0.status();
@@ -83,12 +84,13 @@ impl Scrape {
         )
     }
 
-    fn connections(&self, out: &mut Encoder<'_, '_>) -> fmt::Result {
+    fn connections(&self, out: &mut Encoder<'_, '_>, carried: u64) -> fmt::Result {
         let help = "Client connections accepted.";
         out.counter("connections_accepted", help, self.sum(|c| &c.connections_accepted))?;
         let help = "Client connections closed at once because the limit was reached.";
         out.counter("connections_refused", help, self.sum(|c| &c.connections_refused))?;
-        out.gauge("connections_active", "Client connections that are open.", self.sum(|c| &c.connections_active))?;
+        let help = "Client connections that are open, those that the kernel carries among them.";
+        out.gauge("connections_active", help, self.sum(|c| &c.connections_active) + carried)?;
         out.gauge(
             "connections_parked",
             "Open client connections that are idle and hold no memory but a descriptor and its ends.",

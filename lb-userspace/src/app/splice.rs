@@ -4,16 +4,21 @@
 
 use crate::admin::{FlowView, Flows, SpliceStatus, Spliced, Which};
 use crate::config::{Config, SpliceInterfaces, SpliceMode, Xdp};
-use crate::kernel::{self, CarrierSetup, Interfaces, Selector, Splicer, SplicerSetup, Unavailable};
+use crate::kernel::{self, CarrierSetup, Interfaces, Selector, Splicer, SplicerSetup, Unavailable, Unclaimed};
 use crate::proxy::{Account, Pending, Splice};
+use crate::publish::Published;
 use crate::telemetry::Handoffs;
 use crate::telemetry::handoffs::Step;
 use anyhow::Context;
 use lb_core::Snapshot;
-use lb_core::handoff::{Answer, Apart, Decision};
+use lb_core::balance::ServiceState;
+use lb_core::handoff::{Answer, Apart, Decision, service_number};
+use lb_core::model::Service;
+use std::collections::HashMap;
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::task;
 use std::time::Duration;
 
@@ -85,6 +90,42 @@ impl Shared {
     pub fn follow(&self, snapshot: &Snapshot) {
         let endpoints = snapshot.services.iter().flat_map(|service| &service.endpoints);
         self.splicer.endpoints(endpoints.map(|endpoint| endpoint.address).collect());
+    }
+
+    /// Gives pairs of an earlier agent their place at their endpoint: at the service that they had, or where there is none of
+    /// that name any more, at one that has their endpoint. A pair without any waits for the next Snapshot, or for its end.
+    pub fn claim(&self, published: &Published) {
+        let unclaimed = self.splicer.unclaimed();
+        if unclaimed.is_empty() {
+            return;
+        }
+        let mut by_backend: HashMap<SocketAddr, Vec<&Unclaimed>> = HashMap::new();
+        for pair in &unclaimed {
+            by_backend.entry(pair.backend).or_default().push(pair);
+        }
+        // By record: whether the name is the same, and where.
+        let mut found: HashMap<u32, (bool, &Unclaimed, &Service, &ServiceState, usize)> = HashMap::new();
+        for (service, state) in published.services() {
+            for (index, endpoint) in service.endpoints.iter().enumerate() {
+                let address = SocketAddr::new(endpoint.address.ip().to_canonical(), endpoint.address.port());
+                for pair in by_backend.get(&address).into_iter().flatten() {
+                    let is_same = service_number(&service.key.to_string()) == pair.service;
+                    if is_same || !found.contains_key(&pair.id) {
+                        found.insert(pair.id, (is_same, pair, service, state, index));
+                    }
+                }
+            }
+        }
+        for (_, pair, service, state, index) in found.into_values() {
+            let place = state.occupy(index);
+            // Its line of the access log went with its agent.
+            self.splicer.claim(pair, service.key.to_string(), Box::new(move |_| drop(place)));
+        }
+    }
+
+    /// How many connections the kernel carries, now and from now on.
+    pub fn count(&self) -> Arc<AtomicUsize> {
+        self.splicer.count()
     }
 }
 

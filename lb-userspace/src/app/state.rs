@@ -19,6 +19,7 @@ use lb_core::problem::Severity;
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Instant, SystemTime};
 
@@ -116,6 +117,9 @@ impl State {
         }
         let routes = read.snapshot.routes.len();
         let version = self.parts.publisher.publish(read.snapshot);
+        if let Some(splicer) = &self.parts.splicer {
+            splicer.claim(&self.parts.publisher.current());
+        }
         let faults = read.problems.iter().filter(|p| p.severity == Severity::Fault).count();
         let mut configuration = held(&self.configuration);
         let known: HashSet<&Problem> = configuration.problems.iter().collect();
@@ -170,6 +174,13 @@ impl State {
     }
 }
 
+impl State {
+    /// Connections that the kernel carries.
+    fn carried(&self) -> u64 {
+        self.parts.splicer.as_ref().map_or(0, |splicer| splicer.count().load(Relaxed) as u64)
+    }
+}
+
 impl Inspect for State {
     fn published(&self) -> Arc<Published> {
         self.parts.publisher.current()
@@ -212,7 +223,7 @@ impl Inspect for State {
             faults,
             notes: configuration.problems.len() - faults,
             workers: self.workers,
-            connections_active: sum(|c| c.connections_active.get()),
+            connections_active: sum(|c| c.connections_active.get()) + self.carried(),
             requests: sum(|c| c.requests.get()),
             steering: self.parts.steering_status.clone(),
             splicing: self.splicing(),

@@ -62,7 +62,7 @@ pub const LIMITS: &[Setting<Limits>] = &[
         Count,
         1..=10_000_000,
         connections_max,
-        "Client connections of all workers at once; more are closed at once and counted."
+        "Client connections at once, of all workers and of the kernel; more are closed at once and counted."
     ),
     setting!(
         "limit-requests-per-connection",

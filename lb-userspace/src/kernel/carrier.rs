@@ -172,6 +172,11 @@ impl Carrier {
         self.records.exchange_state(id, from, to)
     }
 
+    /// Says in a record which service its pair belongs to, for agents to come.
+    pub fn set_service(&self, id: u32, service: u64) {
+        self.records.set_service(id, service);
+    }
+
     /// All pairs that the programs know, by their keys.
     ///
     /// # Errors

@@ -19,7 +19,7 @@ mod segments;
 mod shared;
 mod sweep;
 
-pub use flows::Close;
+pub use flows::{Close, Unclaimed};
 pub use pending::Pending;
 
 use super::carrier::{Carrier, CarrierReport, CarrierSetup, Follower};
@@ -39,7 +39,7 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::ops::RangeInclusive;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 /// How the splicer works.
@@ -90,7 +90,7 @@ pub struct FlowView {
     pub source: SocketAddr,
     /// The backend.
     pub backend: SocketAddr,
-    /// Its service; none for a pair of an earlier agent.
+    /// Its service; none for a pair of an earlier agent that nobody has claimed.
     pub service: Option<String>,
     /// How much was carried so far.
     pub carried: Carried,
@@ -251,6 +251,24 @@ impl Splicer {
         };
         let all = self.shared.flows.all().into_iter().filter(wanted);
         all.filter(|(id, ends)| flows::end(&self.shared, *id, ends, Ending::Administrator, true)).count()
+    }
+
+    /// Pairs of an earlier agent of which nobody keeps an account yet.
+    #[must_use]
+    pub fn unclaimed(&self) -> Vec<Unclaimed> {
+        flows::unclaimed(&self.shared)
+    }
+
+    /// Keeps an account of such a pair: `close` is told how it ends. `false`, and `close` is dropped: it is over, or somebody
+    /// else's.
+    pub fn claim(&self, pair: &Unclaimed, service: String, close: Close) -> bool {
+        flows::claim(&self.shared, pair, service, close)
+    }
+
+    /// How many pairs the kernel carries, now and from now on.
+    #[must_use]
+    pub fn count(&self) -> Arc<AtomicUsize> {
+        self.shared.flows.count()
     }
 
     /// Says which backends there are: pairs of others are reset after a time.

@@ -14,6 +14,7 @@ use std::fmt::Debug;
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::task::{Context, Poll};
 
 /// What the workers need to hand connections over.
@@ -24,6 +25,8 @@ pub struct Splicing {
     /// Upgraded connections too. The kernel knows an agreement by the status 101 alone: what of the answer proves that the
     /// endpoint meant it, userspace alone can check, and it has no say any more then.
     pub upgrades: bool,
+    /// How many connections the kernel carries: they count towards the limit on connections.
+    pub carried: Arc<AtomicUsize>,
     /// Counts what is over. They belong to no worker, and are summed with theirs.
     pub counters: Arc<Counters>,
 }

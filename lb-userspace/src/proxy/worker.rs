@@ -360,7 +360,9 @@ impl Open {
     /// `None` when as many are open as all workers may have together.
     fn new(worker: &Rc<Worker>) -> Option<Self> {
         // All workers share the number: connections are not spread evenly, so a share for each would refuse too early.
-        if worker.open.fetch_add(1, Ordering::Relaxed) >= worker.limits.connections_max {
+        // Those that the kernel carries count too: who sets a limit means connections, whoever carries them.
+        let carried = worker.splicing.as_ref().map_or(0, |ledger| ledger.splicing.carried.load(Ordering::Relaxed));
+        if worker.open.fetch_add(1, Ordering::Relaxed) + carried >= worker.limits.connections_max {
             worker.open.fetch_sub(1, Ordering::Relaxed);
             return None;
         }

@@ -62,7 +62,7 @@ impl Double {
 
     /// For the proxy.
     pub fn splicing(self: &Arc<Self>, counters: &Arc<Counters>) -> Splicing {
-        Splicing { splice: self.clone(), upgrades: true, counters: counters.clone() }
+        Splicing { splice: self.clone(), upgrades: true, carried: Arc::default(), counters: counters.clone() }
     }
 
     pub fn ask<T>(&self, what: impl FnOnce(&mut Told) -> T) -> T {

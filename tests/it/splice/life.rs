@@ -70,6 +70,62 @@ fn an_administrator_ends_flows() {
     stage.end();
 }
 
+/// Requests in work at the service `raw`, and at its one endpoint.
+fn in_work(stage: &Stage) -> (u64, u64) {
+    let backends = stage.agent.json(&["backends"]);
+    let rows = backends.as_array().expect("a list");
+    let row = rows.iter().find(|row| row["service"] == "default/raw:80").unwrap_or_else(|| panic!("{backends:#}"));
+    let number = |value: &serde_json::Value| value.as_u64().unwrap_or_else(|| panic!("{row:#}"));
+    (number(&row["in_work"]), number(&row["endpoints"][0]["in_work"]))
+}
+
+#[test]
+fn flows_of_an_earlier_agent_have_their_service_count_and_end_with_their_endpoint() {
+    let mut stage = Stage::with(&["--splice-drain-ms-max=2500"]);
+    let (mut client, mut backend) = stage.pair();
+    let (mut other, mut other_backend) = stage.pair();
+    let name = stage.flow(&client).expect("it is carried")["service"].clone();
+    assert_eq!((name.as_str(), in_work(&stage)), (Some("default/raw:80"), (2, 2)));
+    stage.agent.kill();
+    stage.agent = stage.agent.restart(&stage.lab, stage.manifests.path());
+    stage.agent.wait_until("they have their service", |_| stage.flows().iter().all(|flow| flow["service"] == name));
+    assert_eq!(in_work(&stage), (2, 2));
+    assert_eq!((stage.metric("sluice_connections_active"), stage.metric("sluice_flows")), (2, 2));
+    assert_eq!(stage.agent.json(&["status"])["connections_active"], 2);
+    drop((other, other_backend));
+    stage.agent.wait_until("one is over", |_| stage.flows().len() == 1);
+    assert_eq!((in_work(&stage), stage.metric("sluice_connections_active")), ((1, 1), 1));
+    (other, other_backend) = stage.pair();
+    assert_eq!(in_work(&stage), (2, 2), "new ones count beside it");
+    let pods = [service("site", 80, &[pod(10, 8080)]), service("raw", 80, &[pod(RAW_NEXT, 9000)])];
+    stage.manifests.replace("services.yaml", pods.concat());
+    for socket in [&mut client, &mut backend, &mut other, &mut other_backend] {
+        expect_reset(socket);
+    }
+    assert!(stage.flows().is_empty());
+    assert_eq!(in_work(&stage), (0, 0));
+    stage.end();
+}
+
+#[test]
+fn connections_that_the_kernel_carries_count_towards_the_limit() {
+    let stage = Stage::with(&["--limit-connections=3"]);
+    let pairs = [stage.pair(), stage.pair()];
+    let active = |stage: &Stage| stage.metric("sluice_connections_active");
+    stage.agent.wait_until("they are the kernel's", |_| active(&stage) == 2);
+    let mut third = lb_tests::client::Connection::plain(&stage.lab.client, HTTP).expect("connect");
+    assert_eq!(third.get("site.test", "/").expect("there is room").status, 200);
+    let mut fourth = stage.lab.client.connect(HTTP).expect("the kernel accepts it");
+    bound(&fourth);
+    let closed = std::io::Read::read(&mut fourth, &mut [0]);
+    assert!(!matches!(closed, Ok(1..)), "it is closed at once: {closed:?}");
+    assert_eq!((active(&stage), stage.metric("sluice_connections_refused_total")), (3, 1));
+    drop(pairs);
+    stage.agent.wait_until("they are over", |_| active(&stage) == 1);
+    let _again = stage.pair();
+    stage.end();
+}
+
 #[test]
 fn flows_are_ended_some_time_after_their_endpoint() {
     const DRAIN: Duration = Duration::from_millis(2_500);

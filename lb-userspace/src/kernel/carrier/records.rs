@@ -26,11 +26,15 @@ const BYTES: usize = CONNS_MAX as usize * size_of::<Conn>();
 /// 64-bit words of a record.
 const WORDS: usize = size_of::<Conn>() / 8;
 
+/// The word that names the service.
+const SERVICE_WORD: usize = offset_of!(Conn, service) / 8;
+
 /// The word that holds the state in its first half.
 const STATE_WORD: usize = offset_of!(Conn, state) / 8;
 
 const _: () = assert!(size_of::<Conn>().is_multiple_of(8), "an array keeps its elements 8 bytes apart");
-const _: () = assert!(offset_of!(Conn, state).is_multiple_of(8) && BYTES.is_multiple_of(4096));
+const _: () = assert!(offset_of!(Conn, state).is_multiple_of(8) && offset_of!(Conn, service).is_multiple_of(8));
+const _: () = assert!(BYTES.is_multiple_of(4096));
 
 /// All records.
 #[derive(Debug)]
@@ -107,6 +111,13 @@ impl Records {
     pub fn set_state(&self, id: u32, state: u32) {
         if id < CONNS_MAX {
             self.half(id, 0).store(state, Ordering::Release);
+        }
+    }
+
+    /// Says which service a pair belongs to.
+    pub fn set_service(&self, id: u32, service: u64) {
+        if id < CONNS_MAX {
+            self.word(id, SERVICE_WORD).store(service, Ordering::Relaxed);
         }
     }
 

@@ -12,25 +12,38 @@ use super::{FlowView, reset};
 use lb_common::addr;
 use lb_common::splice::{CLOSING, Conn, Direction, FlowKey};
 use lb_core::handoff::rest::rest_ns;
-use lb_core::handoff::{Carried, Ending};
+use lb_core::handoff::{Carried, Ending, service_number};
 use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Is told how a pair ended. It is called on a thread of the splicer, so it must be short.
 pub type Close = Box<dyn FnOnce(Carried) + Send>;
+
+/// A pair of an earlier agent, of which nobody keeps an account yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unclaimed {
+    /// Its record.
+    pub id: u32,
+    /// Its backend.
+    pub backend: SocketAddr,
+    /// Its service, by [`service_number`](lb_core::handoff::service_number); 0: the earlier agent died before it said.
+    pub service: u64,
+    generation: u32,
+}
 
 /// A pair that the kernel carries.
 pub(super) struct Flow {
     pub ends: Ends,
     /// What the record said when the pair got it.
     pub generation: u32,
+    /// None, until a pair of an earlier agent is claimed.
     pub service: Option<String>,
-    /// Nobody, for a pair of an earlier agent.
+    /// Nobody, as above.
     pub close: Option<Close>,
 }
 
@@ -65,11 +78,36 @@ impl Ends {
 
 /// The table, by record.
 #[derive(Default)]
-pub(super) struct Flows(Mutex<HashMap<u32, Flow>>);
+pub(super) struct Flows {
+    table: Mutex<HashMap<u32, Flow>>,
+    /// How many there are, for those who must not wait for the lock.
+    count: Arc<AtomicUsize>,
+}
 
 impl Flows {
     pub fn add(&self, id: u32, flow: Flow) {
-        self.lock().insert(id, flow);
+        let mut flows = self.lock();
+        flows.insert(id, flow);
+        self.count.store(flows.len(), Relaxed);
+    }
+
+    /// How many there are, from now on.
+    pub fn count(&self) -> Arc<AtomicUsize> {
+        self.count.clone()
+    }
+
+    /// Numbers, generations and backends of pairs that nobody has claimed.
+    fn unclaimed(&self) -> Vec<(u32, u32, SocketAddr)> {
+        let flows = self.lock();
+        let unclaimed = flows.iter().filter(|(_, flow)| flow.service.is_none());
+        unclaimed.map(|(id, flow)| (*id, flow.generation, flow.ends.backend)).collect()
+    }
+
+    /// Gives a pair of an earlier agent its account; `false`: it is over, or claimed.
+    fn claim(&self, (id, generation): (u32, u32), service: String, close: Close) -> bool {
+        let mut flows = self.lock();
+        let flow = flows.get_mut(&id).filter(|flow| flow.generation == generation && flow.service.is_none());
+        flow.map(|flow| (flow.service, flow.close) = (Some(service), Some(close))).is_some()
     }
 
     /// Numbers and ends of all pairs.
@@ -93,7 +131,9 @@ impl Flows {
 
     fn take(&self, id: u32, ends: &Ends) -> Option<Flow> {
         let mut flows = self.lock();
-        flows.get(&id).is_some_and(|flow| flow.ends == *ends).then(|| flows.remove(&id))?
+        let taken = flows.get(&id).is_some_and(|flow| flow.ends == *ends).then(|| flows.remove(&id))?;
+        self.count.store(flows.len(), Relaxed);
+        taken
     }
 
     fn services(&self) -> HashMap<u32, Option<String>> {
@@ -102,7 +142,7 @@ impl Flows {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u32, Flow>> {
         // An entry is put in or taken out as a whole.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -138,6 +178,23 @@ pub(super) fn cut(shared: &Shared, id: u32, ends: &Ends, with_reset: bool) -> Co
     shared.ports.rest(ends.source.port(), ends.backend, Instant::now() + rest);
     shared.give_id(id);
     conn
+}
+
+/// Pairs of an earlier agent that nobody has claimed.
+pub(super) fn unclaimed(shared: &Shared) -> Vec<Unclaimed> {
+    let read =
+        |(id, generation, backend)| Unclaimed { id, generation, backend, service: shared.carrier.read(id).service };
+    shared.flows.unclaimed().into_iter().map(read).collect()
+}
+
+/// Keeps an account of one from now on.
+pub(super) fn claim(shared: &Shared, pair: &Unclaimed, service: String, close: Close) -> bool {
+    let number = service_number(&service);
+    let is_claimed = shared.flows.claim((pair.id, pair.generation), service, close);
+    if is_claimed && number != pair.service {
+        shared.carrier.set_service(pair.id, number);
+    }
+    is_claimed
 }
 
 /// All pairs for people.

@@ -7,8 +7,8 @@ use super::super::repair;
 use super::flows::{self, Close, Ends, Flow};
 use super::shared::Shared;
 use lb_common::splice::{DIRTY, WAITING};
-use lb_core::handoff::Decision;
 use lb_core::handoff::machine::{Input, Machine, Phase, Step};
+use lb_core::handoff::{Decision, service_number};
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -91,7 +91,9 @@ impl Pending {
         // We hold both ourselves until they are silent.
         drop((client, backend));
         let moved = self.moved();
+        let number = service_number(&service);
         let flow = Flow { ends: self.ends, generation: self.generation, service: Some(service), close: Some(close) };
+        self.shared.carrier.set_service(self.id, number);
         // In the table first: what is reset there is told to its account.
         self.shared.flows.add(self.id, flow);
         self.feed(Input::Surrender);

@@ -1,10 +1,11 @@
 //! What is left of an agent: no socket while it lives, every pair when it is gone, and all of them listed by the next.
 
 use super::{after, soon, talk};
-use lb_core::handoff::Ending;
+use lb_core::handoff::{Carried, Ending, service_number};
 use lb_tests::handoff::{Family, Site, expect_end, expect_reset};
 use lb_userspace::kernel::Selector;
 use std::net::Shutdown;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 /// Lines of `/proc/net/tcp` of the agent's namespace that are neither the head nor a listener.
@@ -46,6 +47,21 @@ fn pairs_go_on_without_an_agent_and_are_listed_by_the_next() {
         assert_eq!((before.id, before.client, before.source), (now.id, now.client, now.source));
         assert!(now.service.is_none() && now.carried.bytes_up >= before.carried.bytes_up + 5, "{now:?}");
     }
+    let unclaimed = site.splicer().unclaimed();
+    assert_eq!((unclaimed.len(), site.splicer().count().load(Relaxed)), (2, 2));
+    for pair in &unclaimed {
+        assert_eq!((pair.backend, pair.service), (listed[0].backend, service_number("shop/cart:80")));
+    }
+    let (told, ended) = std::sync::mpsc::channel();
+    let other = told.clone();
+    let claimed = unclaimed.iter().find(|pair| pair.id == listed[0].id).expect("it is listed");
+    let claim = |told: std::sync::mpsc::Sender<_>| {
+        let close = Box::new(move |carried| told.send(carried).expect("the test listens"));
+        site.splicer().claim(claimed, "shop/cart:80".to_owned(), close)
+    };
+    assert!(claim(told) && !claim(other), "it is claimed once");
+    assert_eq!(site.splicer().unclaimed().len(), 1);
+    assert_eq!(site.splicer().flows()[0].service.as_deref(), Some("shop/cart:80"));
     // Their ports and records are in use.
     let mut third = site.join(Family::V4);
     let sources: std::collections::HashSet<_> = site.splicer().flows().iter().map(|flow| flow.source).collect();
@@ -62,8 +78,12 @@ fn pairs_go_on_without_an_agent_and_are_listed_by_the_next() {
     assert_eq!(site.inside(|splicer| splicer.reset(Selector::Id(listed[0].id))), 1);
     expect_reset(&mut first.client);
     expect_reset(&mut first.backend);
+    let carried: Carried = ended.recv_timeout(Duration::from_secs(5)).expect("who claimed it is told");
+    assert_eq!(carried.ending, Some(Ending::Administrator));
+    assert!(!site.splicer().claim(claimed, String::new(), Box::new(|_| {})), "it is over");
     assert!(third.closed.try_recv().is_err());
     assert_eq!(site.inside(|splicer| splicer.reset(Selector::All)), 1);
     assert_eq!(third.closed.recv_timeout(Duration::from_secs(5)).expect("told").ending, Some(Ending::Administrator));
+    assert_eq!(site.splicer().count().load(Relaxed), 0);
     after(&site);
 }
