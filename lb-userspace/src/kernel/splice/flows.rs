@@ -7,12 +7,12 @@
 //! table ends it, so it ends once.
 
 use super::super::repair;
+use super::reset;
 use super::shared::Shared;
-use super::{FlowView, reset};
 use lb_common::addr;
 use lb_common::splice::{CLOSING, Conn, Direction, FlowKey};
 use lb_core::handoff::rest::rest_ns;
-use lb_core::handoff::{Carried, Ending};
+use lb_core::handoff::{Carried, Ending, FlowView};
 use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
