@@ -7,6 +7,9 @@ pub mod join;
 pub mod life;
 pub mod machine;
 pub mod rest;
+mod view;
+
+pub use view::FlowView;
 
 use crate::balance::hash::hash;
 use serde::Serialize;

@@ -13,6 +13,6 @@ pub mod metrics;
 pub mod server;
 pub mod view;
 
-pub use flows::{FlowView, Flows, Spliced, Which};
+pub use flows::{Flows, Spliced, Which};
 pub use inspect::{Inspect, ListenerView, Readiness, SpliceStatus, Status, SteeringStatus};
 pub use server::{AdminError, Server};

@@ -33,7 +33,7 @@ pub use carrier::{
 pub use object::object;
 pub use pins::{UnpinError, unpin};
 pub use report::{MapReport, Origin, ProgramReport, Report};
-pub use splice::{Close, FlowView, Pending, Selector, Splicer, SplicerSetup, Splicing, Unclaimed};
+pub use splice::{Close, Pending, Selector, Splicer, SplicerSetup, Splicing, Unclaimed};
 pub use unavailable::Unavailable;
 
 use attach::Attached;

@@ -2,6 +2,8 @@
 //!
 //! Goes in: a Snapshot. Comes out: [`Published`], the Snapshot with the balancing state that outlives it.
 
+mod retire;
+
 use crate::epoch::Epoch;
 use arc_swap::{ArcSwap, Cache};
 use lb_core::Snapshot;
@@ -9,9 +11,8 @@ use lb_core::balance::ServiceState;
 use lb_core::model::{Service, ServiceId, ServiceKey};
 use std::cell::OnceCell;
 use std::collections::HashMap;
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 /// A Snapshot that serves, with the state of its services.
 #[derive(Debug, Default)]
@@ -65,7 +66,7 @@ impl Publisher {
         let (version, epoch) = (snapshot.version, old.epoch);
         self.current.store(Arc::new(Published { snapshot, states, epoch }));
         // It takes nothing when its thread could not be started, and then whoever holds it last takes it apart.
-        drop(writer.get_or_insert_with(retire).send(old));
+        drop(writer.get_or_insert_with(retire::start).send(old));
         version
     }
 
@@ -106,53 +107,9 @@ fn carry(old: &Published, snapshot: &Snapshot) -> Vec<Arc<ServiceState>> {
     all.map(|(place, s)| same(place, s).unwrap_or_else(|| ServiceState::carry(named(s), s, now_ms))).collect()
 }
 
-/// How often it is looked whether the last request has let go of what served before.
-const RETIRE_LOOK: Duration = Duration::from_millis(100);
-
-/// A thread that lets go of what served before when all others have: taking ten thousand routes apart takes milliseconds,
-/// which no request should spend.
-fn retire() -> Sender<Arc<Published>> {
-    let (sender, receiver) = channel::<Arc<Published>>();
-    let work = move || {
-        let mut held = Vec::new();
-        loop {
-            let next = match held.is_empty() {
-                true => receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                false => receiver.recv_timeout(RETIRE_LOOK),
-            };
-            match next {
-                Ok(published) => held.push(published),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
-            }
-            held.retain(|published| Arc::strong_count(published) > 1);
-        }
-    };
-    if let Err(error) = std::thread::Builder::new().name("retire".to_owned()).spawn(work) {
-        tracing::warn!(%error, "what served before is taken apart by requests");
-    }
-    sender
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_served_before_is_let_go_of() {
-        let publisher = Publisher::default();
-        publisher.publish(Snapshot::default());
-        let (old, held) = (Arc::downgrade(&publisher.current()), publisher.current());
-        publisher.publish(Snapshot::default());
-        std::thread::sleep(2 * RETIRE_LOOK);
-        assert_eq!(Arc::strong_count(&held), 2, "a reader has it, and the thread that waits for it");
-        drop(held);
-        let gone = (0..100).any(|_| {
-            std::thread::sleep(RETIRE_LOOK / 10);
-            old.upgrade().is_none()
-        });
-        assert!(gone, "nobody needs it any more");
-    }
 
     #[test]
     fn balancing_goes_on_where_it_was() {

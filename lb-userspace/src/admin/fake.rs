@@ -1,12 +1,13 @@
 //! For tests of administration: an agent that has one fault, and carries one connection in the kernel or none.
 
-use super::{FlowView, Inspect, ListenerView, Readiness, SpliceStatus, Spliced, Status, SteeringStatus, Which};
+use super::{Inspect, ListenerView, Readiness, SpliceStatus, Spliced, Status, SteeringStatus, Which};
 use crate::config::{SpliceMode, SteeringMode};
 use crate::publish::Published;
 use crate::telemetry::handoffs::Step;
 use crate::telemetry::{Counters, Feeds, Handoffs, SourceView};
 use lb_core::Problem;
 use lb_core::handoff::Carried;
+use lb_core::handoff::FlowView;
 use lb_core::model::{Kind, ObjectRef};
 use lb_core::problem::Severity;
 use std::sync::Arc;

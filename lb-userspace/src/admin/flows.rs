@@ -4,8 +4,7 @@
 //! those that were reset.
 
 use crate::telemetry::StepTimes;
-use lb_core::handoff::Carried;
-use serde::Serialize;
+use lb_core::handoff::FlowView;
 use std::net::{IpAddr, SocketAddr};
 
 /// Whoever looks after pairs that the kernel carries.
@@ -16,32 +15,6 @@ pub trait Flows: Send + Sync + 'static {
     fn reset(&self, which: &Which) -> usize;
     /// What it has come to since the agent started.
     fn spliced(&self) -> Spliced;
-}
-
-/// A pair that the kernel carries.
-#[derive(Debug, Clone, Serialize)]
-pub struct FlowView {
-    /// Its number, while it lives.
-    pub id: u32,
-    /// The client.
-    pub client: SocketAddr,
-    /// Where the client connected to.
-    pub local: SocketAddr,
-    /// Where the endpoint sees the connection come from.
-    pub source: SocketAddr,
-    /// The endpoint.
-    pub backend: SocketAddr,
-    /// Its service, `namespace/name:port`; none for a pair of an earlier agent.
-    pub service: Option<String>,
-    /// How much was carried so far.
-    #[serde(flatten)]
-    pub carried: Carried,
-    /// Time since the hand-off, milliseconds.
-    pub age_ms: u64,
-    /// Time since the last packet, milliseconds.
-    pub idle_ms: u64,
-    /// `active` or `closing`.
-    pub state: &'static str,
 }
 
 /// What all pairs have come to.

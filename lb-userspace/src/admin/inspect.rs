@@ -1,9 +1,10 @@
 //! What administration asks of the rest of the agent: the trait [`Inspect`] and the values it gives.
 
-use super::flows::{FlowView, Spliced, Which};
+use super::flows::{Spliced, Which};
 use crate::publish::Published;
 use crate::telemetry::{Counters, SourceView};
 use lb_core::Problem;
+use lb_core::handoff::FlowView;
 use serde::Serialize;
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 //!
 //! Goes in: the configuration. Comes out: a [`Splicer`] that both share, and what became of it. Does not decide anything.
 
-use crate::admin::{FlowView, Flows, SpliceStatus, Spliced, Which};
+use crate::admin::{Flows, SpliceStatus, Spliced, Which};
 use crate::config::{Config, SpliceInterfaces, SpliceMode, Xdp};
 use crate::kernel::{self, CarrierSetup, Interfaces, Selector, Splicer, SplicerSetup, Unavailable, Unclaimed};
 use crate::proxy::{Account, Pending, Splice};
@@ -12,7 +12,7 @@ use crate::telemetry::handoffs::Step;
 use anyhow::Context;
 use lb_core::Snapshot;
 use lb_core::balance::ServiceState;
-use lb_core::handoff::{Answer, Apart, Decision, service_number};
+use lb_core::handoff::{Answer, Apart, Decision, FlowView, service_number};
 use lb_core::model::Service;
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpStream};
@@ -166,12 +166,7 @@ impl Pending for Timed {
 
 impl Flows for Shared {
     fn flows(&self) -> Vec<FlowView> {
-        let view = |flow: kernel::FlowView| {
-            let kernel::FlowView { id, client, local, source, backend, service, carried, age_ms, idle_ms, state } =
-                flow;
-            FlowView { id, client, local, source, backend, service, carried, age_ms, idle_ms, state }
-        };
-        self.splicer.flows().into_iter().map(view).collect()
+        self.splicer.flows()
     }
 
     fn reset(&self, which: &Which) -> usize {

@@ -4,9 +4,7 @@
 //! path; the request path reads the `Publisher` alone.
 
 use super::splice;
-use crate::admin::{
-    FlowView, Flows, Inspect, ListenerView, Readiness, SpliceStatus, Spliced, Status, SteeringStatus, Which,
-};
+use crate::admin::{Flows, Inspect, ListenerView, Readiness, SpliceStatus, Spliced, Status, SteeringStatus, Which};
 use crate::config::{Config, Source};
 use crate::control::Translated;
 use crate::kernel::Steering;
@@ -15,6 +13,7 @@ use crate::publish::{Published, Publisher};
 use crate::telemetry::access_log::rfc3339;
 use crate::telemetry::{AccessLog, Counters, Feeds, SourceView};
 use lb_core::Problem;
+use lb_core::handoff::FlowView;
 use lb_core::problem::Severity;
 use std::collections::HashSet;
 use std::net::SocketAddr;

@@ -29,7 +29,7 @@ use super::{Unavailable, object, repair};
 use flows::Ends;
 use lb_common::maps::CONNS_MAX;
 use lb_core::handoff::join::{Joined, Request, join};
-use lb_core::handoff::{Answer, Apart, Carried, Ending};
+use lb_core::handoff::{Answer, Apart, Carried, Ending, FlowView};
 use pending::Sockets;
 use serde::Serialize;
 use shared::{Shared, failed, lock};
@@ -75,31 +75,6 @@ impl SplicerSetup {
             rest: Duration::from_secs(60),
         }
     }
-}
-
-/// A pair that the kernel carries, for people.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct FlowView {
-    /// Its record.
-    pub id: u32,
-    /// The client.
-    pub client: SocketAddr,
-    /// Where the client connected to.
-    pub local: SocketAddr,
-    /// Where the backend sees the connection come from.
-    pub source: SocketAddr,
-    /// The backend.
-    pub backend: SocketAddr,
-    /// Its service; none for a pair of an earlier agent that nobody has claimed.
-    pub service: Option<String>,
-    /// How much was carried so far.
-    pub carried: Carried,
-    /// Time since the hand-off, milliseconds.
-    pub age_ms: u64,
-    /// Time since the last packet, milliseconds.
-    pub idle_ms: u64,
-    /// `active` or `closing`.
-    pub state: &'static str,
 }
 
 /// Which pairs are to be reset.

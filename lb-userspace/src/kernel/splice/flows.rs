@@ -7,12 +7,12 @@
 //! table ends it, so it ends once.
 
 use super::super::repair;
+use super::reset;
 use super::shared::Shared;
-use super::{FlowView, reset};
 use lb_common::addr;
 use lb_common::splice::{CLOSING, Conn, Direction, FlowKey};
 use lb_core::handoff::rest::rest_ns;
-use lb_core::handoff::{Carried, Ending, service_number};
+use lb_core::handoff::{Carried, Ending, FlowView, service_number};
 use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
