@@ -28,6 +28,7 @@ mod manifest;
 mod object;
 mod patch;
 mod path;
+mod protobuf;
 mod resource;
 mod review;
 mod rules;

@@ -13,6 +13,7 @@ use super::discovery;
 use super::failure::Failure;
 use super::list;
 use super::object::Object;
+use super::protobuf;
 use super::review;
 use super::shared::Shared;
 use super::view::View;
@@ -68,7 +69,11 @@ async fn respond(shared: &Arc<Shared>, head: &Parts, body: Bytes) -> Result<Resp
         return Ok(response(200, kind, Content::whole(document.to_string())));
     }
     let kind = header(CONTENT_TYPE).unwrap_or_default();
-    if let Some(reviewed) = review::answer(shared, &head.method, path, &user, &body) {
+    let sent = || match read_body(kind, &body)? {
+        Body::Object(sent) => Ok(sent),
+        _ => Err(unsupported()),
+    };
+    if let Some(reviewed) = review::answer(shared, &head.method, path, &user, sent) {
         return reviewed.map(|value| json_response(201, value.to_string()));
     }
     let query = ask::query(head.uri.query().unwrap_or_default());
@@ -187,6 +192,7 @@ fn deleted(ask: &Ask, object: &Object) -> Value {
 fn read_body(kind: &str, body: &[u8]) -> Result<Body, Failure> {
     match kind.split(';').next().unwrap_or_default().trim() {
         "" | "application/json" | "application/yaml" => Ok(Body::Object(parsed(body)?)),
+        protobuf::CONTENT_TYPE => Ok(Body::Object(protobuf::read(body)?)),
         "application/json-patch+json" => Ok(Body::JsonPatch(parsed(body)?)),
         "application/merge-patch+json" => Ok(Body::MergePatch(parsed(body)?)),
         "application/strategic-merge-patch+json" => Ok(Body::StrategicPatch(parsed(body)?)),
