@@ -5,7 +5,7 @@
 
 use super::super::reason;
 use super::Served;
-use super::report::Report;
+use super::report::{self, Report};
 use lb_core::model::{ClientAuthTable, HostPattern};
 use std::sync::Arc;
 
@@ -29,7 +29,11 @@ pub fn bind(served: &[Served<'_>], report: &mut Report<'_>) -> ClientAuthTable {
             let (message, remedy) = match table.get(host) {
                 Some(held) if held.is_at_least(auth) => continue,
                 Some(held) => (
-                    format!("Host {host} asks for other client certificates ({held}), and this Ingress wants {auth}"),
+                    format!(
+                        "Host {host} asks for other client certificates ({}, from {}), and this Ingress wants {auth}",
+                        if held.required { "required" } else { "optional" },
+                        report::shown(&held.authorities.source, ingress.key)
+                    ),
                     "Ask for the same in every Ingress of a host. The older Ingress decides.",
                 ),
                 None => (

@@ -99,6 +99,15 @@ impl<'a> Report<'a> {
     }
 }
 
+/// An object as whoever owns another one may see it: of other namespaces the kind and the namespace alone.
+#[must_use]
+pub fn shown(object: &ObjectRef, to: &ObjectRef) -> String {
+    match object.namespace == to.namespace {
+        true => object.to_string(),
+        false => format!("a {} of namespace {}", object.kind, object.namespace),
+    }
+}
+
 /// Faults before Notes, then by object and place; each once.
 pub fn sort(problems: &mut Vec<Problem>) {
     problems.sort_by(|a, b| b.severity.cmp(&a.severity).then_with(|| a.cmp(b)));

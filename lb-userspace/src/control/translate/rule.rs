@@ -168,7 +168,11 @@ impl<'s> Routes<'_, 's, '_> {
         holder: &Origin,
     ) {
         let (kind, text) = (&path.path_type, path.path.as_deref().unwrap_or("/"));
-        let message = format!("{kind} {text} of host {host} is held by Ingress {holder}, so this path is not served.");
+        let holder = match holder.ingress == *ingress.key {
+            true => format!("Ingress {holder}"),
+            false => holder.ingress.to_string(),
+        };
+        let message = format!("{kind} {text} of host {host} is held by {holder}, so this path is not served.");
         let remedy =
             "Remove one of the two. The older Ingress holds a path; without a creation time, the first by name.";
         self.report.fault(ingress.key, field(origin, "path"), reason::PATH_CONFLICT, message, remedy);

@@ -5,6 +5,8 @@ use super::*;
 use lb_core::explain::{Question, explain};
 use proptest::prelude::*;
 
+mod hostile;
+
 const NOW_S: i64 = 1_780_272_000;
 
 fn store(documents: &[String]) -> Store {

@@ -7,20 +7,34 @@
 use super::super::reason;
 use super::super::store::Store;
 use super::Served;
-use super::report::Report;
+use super::report::{self, Report};
 use aws_lc_rs::digest;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::networking::v1::{IngressSpec, IngressTLS};
 use lb_core::model::certificate::PrivateKey;
-use lb_core::model::{Authorities, Certificate, CertificateTable, HostPattern, Kind, ObjectRef};
+use lb_core::model::{Authorities, Certificate, CertificateTable, HostPattern, Kind, ObjectRef, host};
 use rustls::RootCertStore;
 use rustls::crypto::aws_lc_rs::sign;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+/// Largest `tls.crt` and `tls.key` that are read, bytes. A chain of four certificates with a hundred names has 20 KB, and every
+/// client that connects is sent it; rustls takes no more than 64 KB of it in a handshake.
+pub const CERTIFICATE_BYTES_MAX: usize = 128 * 1024;
+
+/// Largest `ca.crt` that is read, bytes: what a Secret may have in all. The authorities that browsers trust have 230 KB.
+pub const AUTHORITIES_BYTES_MAX: usize = 1024 * 1024;
+
+/// Most names of a certificate. Public authorities write 100 to 250.
+pub const NAMES_MAX: usize = 1_000;
+
+/// Names up to which they are compared one by one.
+const FEW_NAMES: usize = 8;
 
 /// What a Secret holds, apart from the question of the time.
 pub type Parsed = Result<Arc<Certificate>, InvalidSecret>;
@@ -34,6 +48,12 @@ pub enum InvalidSecret {
     /// An entry is absent or empty.
     #[error("has no {0}")]
     Absent(&'static str),
+    /// An entry that is too large.
+    #[error("has a {0} of {1} bytes, more than {2}")]
+    Large(&'static str, usize, usize),
+    /// A certificate with more than [`NAMES_MAX`] names.
+    #[error("has a certificate of {0} names, more than {NAMES_MAX}")]
+    Names(usize),
     /// `tls.crt` is not PEM with an X.509 certificate first.
     #[error("has a tls.crt that is no certificate in PEM: {0}")]
     Certificate(String),
@@ -50,9 +70,13 @@ pub enum InvalidSecret {
 
 /// Binds the certificates of all Ingresses, oldest first, to their server names.
 pub fn bind(served: &[Served<'_>], store: &Store, now_s: i64, report: &mut Report<'_>) -> CertificateTable {
-    let mut binder = Binder { store, now_s, table: CertificateTable::default(), report };
+    let mut binder = Binder { store, now_s, table: CertificateTable::default(), names: HashMap::new(), report };
     for ingress in served {
+        let mut whole = HashSet::new();
         for (index, tls) in ingress.spec.tls.iter().flatten().enumerate() {
+            if is_repeated(tls, &mut whole) {
+                continue;
+            }
             binder.tls(ingress.key, tls, &format!("spec.tls[{index}]"));
         }
     }
@@ -62,8 +86,11 @@ pub fn bind(served: &[Served<'_>], store: &Store, now_s: i64, report: &mut Repor
 /// The hosts that an Ingress asks a certificate for.
 #[must_use]
 pub fn hosts(key: &ObjectRef, spec: &IngressSpec, store: &Store) -> Vec<HostPattern> {
-    let mut hosts = Vec::new();
+    let (mut hosts, mut whole) = (Vec::new(), HashSet::new());
     for tls in spec.tls.iter().flatten() {
+        if is_repeated(tls, &mut whole) {
+            continue;
+        }
         let listed = tls.hosts.iter().flatten();
         hosts.extend(listed.filter_map(|host| HostPattern::parse(host).ok()));
         let Some(name) = tls.secret_name.as_deref().filter(|_| hosts_are_absent(tls)) else { continue };
@@ -78,6 +105,11 @@ fn hosts_are_absent(tls: &IngressTLS) -> bool {
     tls.hosts.as_ref().is_none_or(Vec::is_empty)
 }
 
+/// Whether an entry asks for all names of a Secret, as another one did before: fifty thousand of them would take minutes.
+fn is_repeated<'s>(tls: &'s IngressTLS, whole: &mut HashSet<&'s str>) -> bool {
+    hosts_are_absent(tls) && !whole.insert(tls.secret_name.as_deref().unwrap_or_default())
+}
+
 /// Reads the certificate and the key of a Secret.
 ///
 /// # Errors
@@ -87,11 +119,16 @@ pub fn parse(source: &ObjectRef, secret: &Secret) -> Parsed {
         return Err(InvalidSecret::Type(other.to_owned()));
     }
     let invalid = |error: &dyn std::fmt::Display| InvalidSecret::Certificate(error.to_string());
-    let (crt, key) = (entry(secret, "tls.crt")?, entry(secret, "tls.key")?);
+    let crt = entry(secret, "tls.crt", CERTIFICATE_BYTES_MAX)?;
+    let key = entry(secret, "tls.key", CERTIFICATE_BYTES_MAX)?;
     let chain: Vec<CertificateDer<'static>> =
         CertificateDer::pem_slice_iter(crt).collect::<Result<_, _>>().map_err(|e| invalid(&e))?;
     let leaf = chain.first().ok_or_else(|| invalid(&"it holds none"))?;
     let (_, parsed) = X509Certificate::from_der(leaf).map_err(|e| invalid(&e))?;
+    let names = dns_names(&parsed);
+    if names.len() > NAMES_MAX {
+        return Err(InvalidSecret::Names(names.len()));
+    }
     let key = PrivateKeyDer::from_pem_slice(key).map_err(|e| InvalidSecret::Key(e.to_string()))?;
     let signing = sign::any_supported_type(&key).map_err(|e| InvalidSecret::Key(e.to_string()))?;
     match CertifiedKey::new(chain.clone(), signing).keys_match() {
@@ -101,7 +138,7 @@ pub fn parse(source: &ObjectRef, secret: &Secret) -> Parsed {
     }
     Ok(Arc::new(Certificate {
         source: source.clone(),
-        names: dns_names(&parsed),
+        names,
         not_before_s: parsed.validity().not_before.timestamp(),
         not_after_s: parsed.validity().not_after.timestamp(),
         fingerprint: hexadecimal(digest::digest(&digest::SHA256, leaf).as_ref()),
@@ -116,7 +153,7 @@ pub fn parse(source: &ObjectRef, secret: &Secret) -> Parsed {
 /// [`InvalidSecret`], which says what is wrong with it. One bad certificate spoils it all: its owner should know.
 pub fn parse_authorities(source: &ObjectRef, secret: &Secret) -> Result<Arc<Authorities>, InvalidSecret> {
     let invalid = |error: &dyn std::fmt::Display| InvalidSecret::Authority(error.to_string());
-    let pem = entry(secret, "ca.crt")?;
+    let pem = entry(secret, "ca.crt", AUTHORITIES_BYTES_MAX)?;
     let found: Vec<CertificateDer<'static>> =
         CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(|e| invalid(&e))?;
     let mut roots = RootCertStore::empty();
@@ -130,15 +167,21 @@ pub fn parse_authorities(source: &ObjectRef, secret: &Secret) -> Result<Arc<Auth
     Ok(Arc::new(Authorities { source: source.clone(), certificates }))
 }
 
-fn entry<'s>(secret: &'s Secret, name: &'static str) -> Result<&'s [u8], InvalidSecret> {
+fn entry<'s>(secret: &'s Secret, name: &'static str, bytes_max: usize) -> Result<&'s [u8], InvalidSecret> {
     let bytes = secret.data.as_ref().and_then(|data| data.get(name)).map(|bytes| &bytes.0[..]);
-    bytes.filter(|bytes| !bytes.is_empty()).ok_or(InvalidSecret::Absent(name))
+    match bytes.filter(|bytes| !bytes.is_empty()) {
+        None => Err(InvalidSecret::Absent(name)),
+        Some(bytes) if bytes.len() > bytes_max => Err(InvalidSecret::Large(name, bytes.len(), bytes_max)),
+        Some(bytes) => Ok(bytes),
+    }
 }
 
 struct Binder<'a, 'r> {
     store: &'a Store,
     now_s: i64,
     table: CertificateTable,
+    /// Names of certificates that have many, by Secret.
+    names: HashMap<ObjectRef, HashSet<HostPattern>>,
     report: &'a mut Report<'r>,
 }
 
@@ -157,18 +200,35 @@ impl Binder<'_, '_> {
             self.report.note(owner, field, reason::CERTIFICATE_NAME_MISMATCH, message, "List the hosts.");
         }
         for host in hosts {
-            if !covers(&certificate, &host) {
+            if !self.covers(&certificate, &host) {
                 let message = format!("The certificate of {secret} does not name {host}; clients may refuse it.");
                 let remedy = "Order a certificate that names the host.";
                 self.report.note(owner, field, reason::CERTIFICATE_NAME_MISMATCH, message, remedy);
             }
             if let Some(held) = self.table.insert(&host, certificate.clone()) {
-                let message =
-                    format!("Host {host} has the certificate of {} already, which stays in use.", held.source);
+                let held = report::shown(&held.source, owner);
+                let message = format!("Host {host} has the certificate of {held} already, which stays in use.");
                 let remedy = "Name one Secret for each host. The older Ingress decides; without a creation time, the first by name.";
                 self.report.fault(owner, field, reason::CERTIFICATE_CONFLICT, message, remedy);
             }
         }
+    }
+
+    /// Whether one of the certificate's names is the host, or a wildcard over it.
+    fn covers(&mut self, certificate: &Certificate, host: &HostPattern) -> bool {
+        let patterns = || certificate.names.iter().filter_map(|name| HostPattern::parse(name).ok());
+        let over = match host {
+            HostPattern::Exact(name) => host::parent(name).map(|suffix| HostPattern::Wildcard(suffix.into())),
+            HostPattern::Wildcard(_) | HostPattern::Any => None,
+        };
+        if certificate.names.len() <= FEW_NAMES {
+            return patterns().any(|name| name == *host || Some(&name) == over.as_ref());
+        }
+        if !self.names.contains_key(&certificate.source) {
+            self.names.insert(certificate.source.clone(), patterns().collect());
+        }
+        let names = self.names.get(&certificate.source);
+        names.is_some_and(|names| names.contains(host) || over.is_some_and(|over| names.contains(&over)))
     }
 
     fn hosts(&mut self, owner: &ObjectRef, tls: &IngressTLS, field: &str) -> Vec<HostPattern> {
@@ -214,14 +274,6 @@ impl Binder<'_, '_> {
         self.report.fault(owner, field, reason, message, remedy);
         None
     }
-}
-
-/// Whether one of the certificate's names is the host, or a wildcard over it.
-fn covers(certificate: &Certificate, host: &HostPattern) -> bool {
-    certificate.names.iter().filter_map(|name| HostPattern::parse(name).ok()).any(|name| match (&name, host) {
-        (HostPattern::Wildcard(_), HostPattern::Exact(host)) => name.covers(host),
-        _ => name == *host,
-    })
 }
 
 fn dns_names(certificate: &X509Certificate<'_>) -> Vec<String> {
