@@ -5,6 +5,7 @@
 mod access_log;
 mod churn;
 mod cli;
+mod cluster;
 mod conformance;
 mod directory;
 mod edge;
