@@ -21,6 +21,7 @@ pub use source::directory::watch::Watch;
 use crate::config;
 use crate::telemetry::Feeds;
 use lb_core::{Problem, Snapshot};
+use source::cluster::Change;
 use source::directory::Directory;
 use std::path::Path;
 use std::sync::Arc;
@@ -83,7 +84,10 @@ pub fn watch_cluster(
     let limits = objects.clone();
     source::cluster::start(cluster, objects, feeds, move |_client| {
         let mut translator = Translator::default();
-        move |store: &Store, problems: Vec<Problem>| {
+        move |store: &Store, problems: Vec<Problem>, change: Change| {
+            if change == Change::Status {
+                return store.certificates_change_at_s(now_s());
+            }
             let translated = translated(&mut translator, store, problems, &limits);
             sink(translated);
             store.certificates_change_at_s(now_s())

@@ -6,6 +6,7 @@ mod access_log;
 mod apiserver;
 mod churn;
 mod cli;
+mod cluster;
 mod conformance;
 mod deploy;
 mod directory;

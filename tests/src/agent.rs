@@ -39,6 +39,8 @@ pub struct Setup {
     arguments: Vec<String>,
     workers: usize,
     unprivileged: bool,
+    /// Watches a cluster: instead of manifests there is a kubeconfig.
+    cluster: bool,
     pin_dir: PathBuf,
     /// The pins are another agent's, which removes them.
     pins_shared: bool,
@@ -49,7 +51,7 @@ impl Default for Setup {
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let pin_dir = format!("/sys/fs/bpf/sluice-test-{}-{number}", std::process::id());
         let (steering, arguments, pin_dir) = ("required", Vec::new(), pin_dir.into());
-        Self { steering, arguments, workers: 2, unprivileged: false, pin_dir, pins_shared: false }
+        Self { steering, arguments, workers: 2, unprivileged: false, cluster: false, pin_dir, pins_shared: false }
     }
 }
 
@@ -72,6 +74,13 @@ impl Setup {
     #[must_use]
     pub fn workers(mut self, count: usize) -> Self {
         self.workers = count;
+        self
+    }
+
+    /// Watches a cluster. What is started is given a kubeconfig instead of manifests.
+    #[must_use]
+    pub fn cluster(mut self) -> Self {
+        self.cluster = true;
         self
     }
 
@@ -116,7 +125,8 @@ impl Setup {
         } else {
             lab.balancer.command(&sluice)
         };
-        command.arg("run").arg("--directory").arg(manifests).arg("--steering").arg(self.steering);
+        command.arg("run").args(if self.cluster { &["--cluster", "--kubeconfig"][..] } else { &["--directory"] });
+        command.arg(manifests).arg("--steering").arg(self.steering);
         command.arg("--run-dir").arg(scratch.path().join("run")).arg("--pin-dir").arg(&self.pin_dir);
         command.arg("--workers").arg(self.workers.to_string()).args(&self.arguments);
         let log = |name| {

@@ -14,6 +14,7 @@ mod session;
 mod wanted;
 mod wire;
 
+pub use intake::Change;
 pub use session::SessionError;
 
 use super::super::reason;
@@ -67,8 +68,8 @@ impl Drop for Watch {
 
 /// Watches a cluster. Returns when there is a client; the API server need not answer yet.
 ///
-/// `begin` gets the client, on the thread and in the runtime that drive it, and answers what is called after each change. That answers when the
-/// time alone will change what it made of the objects, seconds since 1970: it is called again then.
+/// `begin` gets the client, on the thread and in the runtime that drive it, and answers what is called after each change.
+/// That answers when the time alone will change what it made of the objects, seconds since 1970: it is called again then.
 ///
 /// # Errors
 /// [`SessionError`].
@@ -79,7 +80,7 @@ pub fn start<F>(
     begin: impl FnOnce(kube::Client) -> F + Send + 'static,
 ) -> Result<Watch, SessionError>
 where
-    F: FnMut(&Store, Vec<Problem>) -> Option<i64>,
+    F: FnMut(&Store, Vec<Problem>, Change) -> Option<i64>,
 {
     let (stop, stopped) = oneshot::channel();
     let (opened, opening) = mpsc::channel();
@@ -119,7 +120,7 @@ async fn watch(
     settings: &config::Cluster,
     objects: &config::Objects,
     feeds: Arc<Feeds>,
-    mut changed: impl FnMut(&Store, Vec<Problem>) -> Option<i64>,
+    mut changed: impl FnMut(&Store, Vec<Problem>, Change) -> Option<i64>,
 ) {
     let intake = Intake::new(objects.objects_max, settings.namespace_selector.is_some());
     let (intake, wake) = (Rc::new(RefCell::new(intake)), Rc::new(Notify::new()));
@@ -136,11 +137,14 @@ async fn watch(
         wanted.look(&watches.intake.borrow(), objects);
         watches.follow_named(&wanted.scopes);
         watches.settle(if published { NAMED_WAIT } else { FIRST_WAIT }).await;
-        let intake = &watches.intake;
-        if intake.borrow_mut().take_changed() || is_over(stale_at_s) {
-            let intake = intake.borrow();
+        let mut change = watches.intake.borrow_mut().take_changed();
+        if is_over(stale_at_s) {
+            change = Change::Content;
+        }
+        if change != Change::Nothing {
+            let intake = watches.intake.borrow();
             let problems = intake.problems().into_iter().chain(wanted.problems.iter().cloned()).collect();
-            stale_at_s = changed(intake.store(), problems);
+            stale_at_s = changed(intake.store(), problems, change);
             published = true;
         }
     }
@@ -253,7 +257,12 @@ impl Ear for Listener {
     }
 
     fn failed(&self, fault: &Fault) {
-        tracing::warn!(scope = %self.scope, fault = fault.words(), "a watch does not work");
+        match fault {
+            Fault::Forbidden(_) => {
+                tracing::error!(scope = %self.scope, fault = fault.words(), needed = self.scope.rule(), "may not be read");
+            }
+            _ => tracing::warn!(scope = %self.scope, fault = fault.words(), "a watch does not work"),
+        }
         let denied = matches!(fault, Fault::Forbidden(_)).then(|| forbidden(&self.scope, fault));
         self.tell(|intake| intake.failed(&self.scope, denied));
     }
@@ -263,22 +272,14 @@ impl Ear for Listener {
     }
 }
 
-/// What has to be allowed.
+/// What may not be read, and what has to be allowed.
 fn forbidden(scope: &Scope, fault: &Fault) -> Problem {
-    let (group, plural) = scope.watched.resource();
     let kind = match scope.watched {
         Watched::Object(kind) => kind,
         Watched::Namespace => Kind::File,
     };
     let object = ObjectRef::new(kind, scope.namespace.clone().unwrap_or_default(), "*");
     let message = format!("{scope} may not be read: {}.", fault.words());
-    let role = match &scope.namespace {
-        Some(namespace) => format!("a Role in {namespace}"),
-        None => "a ClusterRole".to_owned(),
-    };
-    let remedy = format!(
-        "Bind {role} with the rule {{apiGroups: [{group:?}], resources: [{plural:?}], verbs: [\"list\", \"watch\"]}} to \
-         the service account."
-    );
+    let remedy = format!("Bind {} to our service account.", scope.rule());
     problem(Severity::Fault, &object, "", reason::FORBIDDEN, message, &remedy)
 }

@@ -104,7 +104,11 @@ impl<E: Ear> Follower<E> {
             tracing::debug!(scope = %self.scope, fault = fault.words(), "asking otherwise");
             self.feed.failed(fault.reason(), None);
         } else {
-            self.feed.failed(fault.reason(), Some(format!("{}: {}", self.scope, fault.words())));
+            let needed = match fault {
+                Fault::Forbidden(_) => format!(" (needed: {})", self.scope.rule()),
+                _ => String::new(),
+            };
+            self.feed.failed(fault.reason(), Some(format!("{}: {}{needed}", self.scope, fault.words())));
             self.ear.failed(fault);
         }
         if matches!(fault, Fault::TooLarge) {

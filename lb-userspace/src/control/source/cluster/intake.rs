@@ -12,6 +12,8 @@ use super::super::super::store::Store;
 use super::references::References;
 use super::scope::{Scope, Watched};
 use super::wire::{Item, Unreadable};
+use k8s_openapi::api::networking::v1::Ingress;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use lb_core::Problem;
 use lb_core::model::{Kind, ObjectRef};
 use lb_core::problem::Severity;
@@ -19,6 +21,18 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// Fields that an object has and its kind has not, of which its owner is told.
 const UNKNOWN_FIELDS_MAX: usize = 10;
+
+/// What is another than before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Change {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// The status of objects, which decides nothing that is served.
+    Status,
+    /// What is served, or what is to be said of it.
+    Content,
+}
 
 /// What is known of one scope.
 #[derive(Debug, Default)]
@@ -48,7 +62,7 @@ pub struct Intake {
     namespaces: Option<BTreeSet<String>>,
     problems: BTreeMap<ObjectRef, Vec<Problem>>,
     /// Something is another than when it was last asked for.
-    changed: bool,
+    changed: Change,
     objects_max: usize,
 }
 
@@ -64,7 +78,7 @@ impl Intake {
             missing: BTreeSet::new(),
             namespaces: selects.then(BTreeSet::new),
             problems: BTreeMap::new(),
-            changed: false,
+            changed: Change::Nothing,
             objects_max,
         }
     }
@@ -77,7 +91,7 @@ impl Intake {
     /// Closes a scope: what it alone told of is gone.
     pub fn close(&mut self, scope: &Scope) {
         let Some(hold) = self.holds.remove(scope) else { return };
-        self.changed |= hold.denied.is_some();
+        self.changes(hold.denied.is_some());
         for key in hold.held {
             self.gone_unless_held(scope.watched, &key);
         }
@@ -130,11 +144,12 @@ impl Intake {
     /// The list is whole: what it did not name is gone.
     pub fn whole(&mut self, scope: &Scope) {
         let Some(hold) = self.holds.get_mut(scope) else { return };
-        self.changed |= !hold.whole;
+        let first = !hold.whole;
         (hold.whole, hold.settled) = (true, true);
-        let Some(listed) = hold.listed.take() else { return };
+        let Some(listed) = hold.listed.take() else { return self.changes(first) };
         let before = std::mem::replace(&mut hold.held, listed);
         let gone: Vec<ObjectRef> = before.into_iter().filter(|key| !hold.held.contains(key)).collect();
+        self.changes(first);
         for key in gone {
             self.gone_unless_held(scope.watched, &key);
         }
@@ -143,15 +158,15 @@ impl Intake {
     /// A scope does not work; `denied`: what its owner should know.
     pub fn failed(&mut self, scope: &Scope, denied: Option<Problem>) {
         let Some(hold) = self.holds.get_mut(scope) else { return };
-        self.changed |= denied != hold.denied || !hold.settled;
+        let differs = denied != hold.denied || !hold.settled;
         (hold.settled, hold.denied) = (true, denied);
+        self.changes(differs);
     }
 
     /// A scope works.
     pub fn works(&mut self, scope: &Scope) {
-        if let Some(hold) = self.holds.get_mut(scope) {
-            self.changed |= hold.denied.take().is_some();
-        }
+        let denied = self.holds.get_mut(scope).and_then(|hold| hold.denied.take());
+        self.changes(denied.is_some());
     }
 
     /// Whether all that is needed was read.
@@ -166,8 +181,8 @@ impl Intake {
         self.holds.values().all(|hold| hold.settled || hold.needed)
     }
 
-    /// Whether anything is another than when this was last asked.
-    pub fn take_changed(&mut self) -> bool {
+    /// What is another than when this was last asked.
+    pub fn take_changed(&mut self) -> Change {
         std::mem::take(&mut self.changed)
     }
 
@@ -195,6 +210,13 @@ impl Intake {
         if known == Some(&object) {
             return self.say(key, problems);
         }
+        if let (Some(Object::Ingress(known)), Object::Ingress(new)) = (stored, &object)
+            && differ_in_status_alone(known, new)
+        {
+            self.store.upsert(object);
+            self.changed = self.changed.max(Change::Status);
+            return self.say(key, problems);
+        }
         if known.is_none() && self.store.len() + self.aside.len() >= self.objects_max {
             let problem = too_many_objects(key, self.objects_max);
             return self.say(key, vec![problem]);
@@ -214,7 +236,7 @@ impl Intake {
     }
 
     fn admit(&mut self, key: &ObjectRef, object: Object) {
-        self.changed = true;
+        self.changes(true);
         if let Object::Ingress(ingress) = &object {
             let secrets = self.references.take(key, Some(ingress));
             self.store.upsert(object.clone());
@@ -226,7 +248,7 @@ impl Intake {
     /// Takes an object out of the store, and answers it.
     fn dismiss(&mut self, key: &ObjectRef) -> Option<Object> {
         let object = self.store.get(key)?.object.clone();
-        self.changed = true;
+        self.changes(true);
         self.store.remove(key);
         if key.kind == Kind::Ingress {
             let secrets = self.references.take(key, None);
@@ -309,8 +331,19 @@ impl Intake {
             self.problems.insert(key.clone(), problems);
             None
         };
-        self.changed |= before.is_some() || self.problems.contains_key(key);
+        self.changes(before.is_some() || self.problems.contains_key(key));
     }
+
+    fn changes(&mut self, changes: bool) {
+        if changes {
+            self.changed = Change::Content;
+        }
+    }
+}
+
+fn differ_in_status_alone(one: &Ingress, two: &Ingress) -> bool {
+    let versionless = |ingress: &Ingress| ObjectMeta { resource_version: None, ..ingress.metadata.clone() };
+    one.spec == two.spec && versionless(one) == versionless(two)
 }
 
 fn unknown_fields(key: &ObjectRef, fields: &[String]) -> Vec<Problem> {

@@ -112,6 +112,17 @@ impl Scope {
         query.text
     }
 
+    /// What has to be allowed so that it can be read.
+    #[must_use]
+    pub fn rule(&self) -> String {
+        let (group, plural) = self.watched.resource();
+        let role = match &self.namespace {
+            Some(namespace) => format!("a Role in namespace {namespace}"),
+            None => "a ClusterRole".to_owned(),
+        };
+        format!("{role} with {{apiGroups: [{group:?}], resources: [{plural:?}], verbs: [\"list\", \"watch\"]}}")
+    }
+
     fn path(&self) -> String {
         let (group, plural) = self.watched.resource();
         let api = if group.is_empty() { "/api/v1".to_owned() } else { format!("/apis/{group}/v1") };
@@ -182,6 +193,8 @@ mod tests {
         let streamed = format!("{path}&timeoutSeconds=290&sendInitialEvents=true&resourceVersionMatch=NotOlderThan");
         assert_eq!(one.watch(Begin::Now, 290), streamed);
         assert_eq!(one.to_string(), "Secret (metadata.name=ca) in shop");
+        let rule = r#"{apiGroups: [""], resources: ["secrets"], verbs: ["list", "watch"]}"#;
+        assert_eq!(one.rule(), format!("a Role in namespace shop with {rule}"));
         let namespaces = Scope { labels: "env in (a,b)".to_owned(), ..Scope::of(Watched::Namespace, None) };
         assert_eq!(namespaces.list(1, None), "/api/v1/namespaces?labelSelector=env%20in%20%28a%2Cb%29&limit=1");
     }

@@ -8,9 +8,11 @@
 use super::super::super::object::Object;
 use super::super::manifest::decode;
 use super::scope::Watched;
+use k8s_openapi::api::core::v1::ServiceStatus;
 use lb_core::model::{Kind, ObjectRef};
 use serde::Deserialize;
 use serde_json::Value;
+use std::sync::Arc;
 
 /// An object, or why it is none.
 #[derive(Debug, PartialEq)]
@@ -151,11 +153,38 @@ fn item(watched: Watched, mut value: Value) -> Result<Item, String> {
         return Ok(Item { key, version, object: Ok(None), unknown: Vec::new() });
     };
     trim(kind, &mut value);
+    let status = match kind {
+        Kind::Node => None,
+        _ => value.as_object_mut().and_then(|object| object.remove("status")),
+    };
     let mut unknown = Vec::new();
     let object = decode::object(kind, value, &mut unknown);
-    let object =
-        object.map(Some).map_err(|failure| Unreadable { field: failure.field, why: failure.error.to_string() });
+    let object = object.map(|object| Some(with_status(object, status, &version)));
+    let object = object.map_err(|failure| Unreadable { field: failure.field, why: failure.error.to_string() });
     Ok(Item { key, version, object, unknown })
+}
+
+/// Gives an Ingress and a Service what reporting reads: their addresses, and the version in which they have them. A status
+/// that cannot be read is none: it decides nothing that is served.
+fn with_status(mut object: Object, status: Option<Value>, version: &str) -> Object {
+    fn read<T: serde::de::DeserializeOwned>(status: Option<Value>) -> Option<T> {
+        serde_json::from_value(status?).ok()
+    }
+    match &mut object {
+        Object::Ingress(ingress) => {
+            let ingress = Arc::make_mut(ingress);
+            ingress.status = read(status);
+            ingress.metadata.resource_version = Some(version.to_owned());
+        }
+        Object::Service(service) => {
+            let status: Option<ServiceStatus> = read(status);
+            let balancer = status.and_then(|status| status.load_balancer).filter(|balancer| balancer.ingress.is_some());
+            let status = balancer.map(|it| ServiceStatus { load_balancer: Some(it), conditions: None });
+            Arc::make_mut(service).status = status;
+        }
+        _ => {}
+    }
+    object
 }
 
 fn name(watched: Watched, value: &Value) -> Result<(ObjectRef, String), String> {
@@ -229,7 +258,8 @@ mod tests {
         let Ok(Event::Put(item)) = event(INGRESS, &line("ADDED", &object)) else { panic!("not put") };
         assert_eq!((item.key.to_string().as_str(), item.version.as_str()), ("Ingress n/a", "7"));
         let Ok(Some(Object::Ingress(ingress))) = item.object else { panic!("{:?}", item.object) };
-        assert!(ingress.metadata.resource_version.is_none() && ingress.metadata.managed_fields.is_none());
+        assert_eq!(ingress.metadata.resource_version.as_deref(), Some("7"));
+        assert!(ingress.metadata.managed_fields.is_none());
         let gone = event(INGRESS, &line("DELETED", &object)).expect("read");
         assert_eq!(gone, Event::Gone { key: ObjectRef::new(Kind::Ingress, "n", "a"), version: "7".to_owned() });
         let mark = json!({"kind": "Ingress", "metadata": {"resourceVersion": "9", "creationTimestamp": null,

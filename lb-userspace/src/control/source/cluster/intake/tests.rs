@@ -65,7 +65,7 @@ impl Case {
     }
 
     fn changed(&mut self) -> bool {
-        self.intake.take_changed()
+        self.intake.take_changed() != Change::Nothing
     }
 }
 
@@ -133,6 +133,26 @@ fn what_is_as_it_was_is_no_change() {
     same["spec"]["ports"][0]["port"] = json!(81);
     case.put(&services, same);
     assert!(case.changed());
+}
+
+#[test]
+fn a_status_alone_is_another_sort_of_change() {
+    let (mut case, ingresses) = (Case::new(false), scope(Kind::Ingress));
+    let mut object = ingress("n", "i", "s");
+    case.put(&ingresses, object.clone());
+    assert_eq!(case.intake.take_changed(), Change::Content);
+    object["status"] = json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}});
+    object["metadata"]["resourceVersion"] = json!("2");
+    let mark = case.intake.store().mark();
+    case.put(&ingresses, object.clone());
+    assert_eq!(case.intake.take_changed(), Change::Status);
+    assert_eq!(case.intake.store().changes(&mark).map(Iterator::count), Some(2), "reporting hears of it");
+    let key = ObjectRef::new(Kind::Ingress, "n", "i");
+    let (_, stored) = case.intake.store().ingress(&key).expect("stored");
+    assert!(stored.status.is_some() && stored.metadata.resource_version.as_deref() == Some("2"));
+    object["spec"]["tls"][0]["secretName"] = json!("t");
+    case.put(&ingresses, object);
+    assert_eq!(case.intake.take_changed(), Change::Content);
 }
 
 #[test]
