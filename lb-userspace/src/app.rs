@@ -56,6 +56,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
             counters: counters.iter().chain([&of_splicing]).cloned().collect(),
             access_log: access_log.clone(),
             feeds: source::feeds(&config.source),
+            reports: Arc::default(),
             steering,
             steering_status,
             splicer: splicer.clone(),
@@ -90,10 +91,10 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     state.draining();
     // Whoever sends connections here is to notice first: the source is heard, and connections are taken.
     turns.next(Some(Duration::from_millis(config.shutdown_delay_ms)));
-    drop(source);
     state.withdraw();
     proxy.stop_accepting();
     let cut = proxy.drain(Duration::from_millis(config.drain_ms_max));
+    source.leave();
     tracing::info!(cut, "stopped: connections still open when the drain time ended");
     Ok(())
 }

@@ -22,9 +22,10 @@ use crate::config;
 use crate::telemetry::Feeds;
 use lb_core::{Problem, Snapshot};
 use source::cluster::Change;
+use report::Reporter;
 use source::directory::Directory;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use store::Store;
 use translate::Translator;
@@ -70,28 +71,34 @@ pub fn watch_directory(
 }
 
 /// Watches the API of a cluster on a thread of its own, and calls `sink` when everything that is needed was read, and then
-/// after each change. Returns before that, also when the API server does not answer; `feeds` tell how it stands. Dropping the
-/// answer stops the thread and waits for it.
+/// after each change. Returns before that, also when the API server does not answer; `feeds` tell how it stands, and `reports` what
+/// was written. Dropping the answer stops the thread and waits for it; [`ClusterWatch::leave`] tells the API before.
 ///
 /// # Errors
 /// [`SessionError`], when there are no credentials.
 pub fn watch_cluster(
     cluster: &config::Cluster,
     objects: &config::Objects,
+    report: &config::Report,
     feeds: Arc<Feeds>,
+    reports: Arc<OnceLock<report::Teller>>,
     mut sink: impl FnMut(Translated) + Send + 'static,
 ) -> Result<ClusterWatch, SessionError> {
-    let limits = objects.clone();
-    source::cluster::start(cluster, objects, feeds, move |_client| {
+    let (limits, settings) = (objects.clone(), report::Settings::new(report.clone(), objects));
+    source::cluster::start(cluster, objects, feeds, move |client| {
+        let reporter = Reporter::start(client, settings);
+        let teller = reports.get_or_init(|| reporter.teller()).clone();
         let mut translator = Translator::default();
-        move |store: &Store, problems: Vec<Problem>, change: Change| {
-            if change == Change::Status {
-                return store.certificates_change_at_s(now_s());
-            }
+        let changed = move |store: &Store, problems: Vec<Problem>| {
             let translated = translated(&mut translator, store, problems, &limits);
+            let problems = translated.problems.clone();
+            // What serves comes first: nobody waits for what is said about it.
             sink(translated);
-            store.certificates_change_at_s(now_s())
-        }
+            let served = translator.served().cloned().collect();
+            teller.tell(report::State { store, served, problems: &problems, ready: true });
+            translator.stale_at_s()
+        };
+        (changed, async move |time_max| reporter.leave(time_max).await)
     })
 }
 

@@ -6,9 +6,11 @@ pub mod access_log;
 pub mod connections;
 pub mod counters;
 pub mod handoffs;
+pub mod report;
 pub mod source;
 
 pub use access_log::{AccessLog, AccessRecord};
 pub use counters::Counters;
 pub use handoffs::{Handoffs, StepTimes};
+pub use report::{ReportView, Written};
 pub use source::{Feed, Feeds, SourceView};

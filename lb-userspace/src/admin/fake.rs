@@ -4,7 +4,7 @@ use super::{Inspect, ListenerView, Readiness, SpliceStatus, Spliced, Status, Ste
 use crate::config::{SpliceMode, SteeringMode};
 use crate::publish::Published;
 use crate::telemetry::handoffs::Step;
-use crate::telemetry::{Counters, Feeds, Handoffs, SourceView};
+use crate::telemetry::{Counters, Feeds, Handoffs, ReportView, SourceView, Written};
 use lb_core::Problem;
 use lb_core::handoff::Carried;
 use lb_core::handoff::FlowView;
@@ -66,6 +66,7 @@ impl Inspect for Fake {
             snapshot_time: None,
             source: String::new(),
             contact: None,
+            reports: None,
             objects: 0,
             hosts: 0,
             routes: 0,
@@ -80,6 +81,11 @@ impl Inspect for Fake {
             steering,
             splicing,
         }
+    }
+
+    fn reports(&self) -> Option<ReportView> {
+        let writes = vec![Written { subject: "status", outcome: "done", count: 3 }];
+        Some(ReportView { leader: true, writes, ..ReportView::default() })
     }
 
     /// One feed that is not heard of any more.

@@ -2,7 +2,7 @@
 
 use super::flows::{Spliced, Which};
 use crate::publish::Published;
-use crate::telemetry::{Counters, SourceView};
+use crate::telemetry::{Counters, ReportView, SourceView};
 use lb_core::Problem;
 use lb_core::handoff::FlowView;
 use serde::Serialize;
@@ -21,6 +21,8 @@ pub trait Inspect: Send + Sync + 'static {
     fn status(&self) -> Status;
     /// How the source stands; `None`: it is always in reach.
     fn source(&self) -> Option<SourceView>;
+    /// What was written into the API of a cluster; `None`: there is none, or it was not reached yet.
+    fn reports(&self) -> Option<ReportView>;
     /// Where it listens.
     fn listeners(&self) -> Vec<ListenerView>;
     /// Counters, one set for each worker.
@@ -67,6 +69,9 @@ pub struct Status {
     /// How it stands; absent for a directory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub contact: Option<SourceView>,
+    /// What was written there; absent for a directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reports: Option<ReportView>,
     pub objects: usize,
     pub hosts: usize,
     pub routes: usize,

@@ -3,6 +3,7 @@
 //! Goes in: an [`Inspect`]. Comes out: text. Names begin with `sluice_`; units are seconds and bytes.
 
 mod connections;
+mod report;
 mod source;
 mod splice;
 
@@ -55,6 +56,7 @@ impl Collector for Scrape {
         let status = self.0.status();
         self.configuration(&mut out, &status)?;
         source::encode(&mut out, self.0.source())?;
+        report::encode(&mut out, self.0.reports())?;
         self.kernel(&mut out, &status)
     }
 }

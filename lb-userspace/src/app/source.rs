@@ -6,15 +6,27 @@ use crate::config::{Config, Source};
 use crate::control::{self, ClusterWatch, Translated, Watch};
 use crate::telemetry::Feeds;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A source that is watched until this is dropped.
 pub enum Watched {
     /// A directory.
-    #[allow(dead_code, reason = "it is held")]
     Directory(Watch),
     /// A cluster.
-    #[allow(dead_code, reason = "it is held")]
     Cluster(ClusterWatch),
+}
+
+/// How long leaving the API may take: the last agent takes its statuses back, and gives the Lease back.
+const LEAVE_MAX: Duration = Duration::from_secs(5);
+
+impl Watched {
+    /// Stops watching, after the API was told.
+    pub fn leave(self) {
+        match self {
+            Self::Directory(watch) => drop(watch),
+            Self::Cluster(watch) => watch.leave(LEAVE_MAX),
+        }
+    }
 }
 
 /// Tell how the source stands, when it can be out of reach.
@@ -24,7 +36,7 @@ pub fn feeds(source: &Source) -> Option<Arc<Feeds>> {
 
 /// Watches the source. The state takes every configuration, and the first one is told.
 pub fn watch(config: &Config, state: &Arc<State>, teller: Teller) -> anyhow::Result<Watched> {
-    let (state, feeds) = (state.clone(), state.feeds());
+    let (state, feeds, reports) = (state.clone(), state.feeds(), state.reports());
     let mut first = Some(teller);
     let sink = move |translated: Translated| {
         state.take(translated);
@@ -35,7 +47,8 @@ pub fn watch(config: &Config, state: &Arc<State>, teller: Teller) -> anyhow::Res
     Ok(match &config.source {
         Source::Directory(path) => Watched::Directory(control::watch_directory(path, &config.objects, sink)?),
         Source::Cluster(cluster) => {
-            Watched::Cluster(control::watch_cluster(cluster, &config.objects, feeds.unwrap_or_default(), sink)?)
+            let (feeds, reports) = (feeds.unwrap_or_default(), reports);
+            Watched::Cluster(control::watch_cluster(cluster, &config.objects, &config.report, feeds, reports, sink)?)
         }
     })
 }

@@ -7,11 +7,12 @@ use super::splice;
 use crate::admin::{Flows, Inspect, ListenerView, Readiness, SpliceStatus, Spliced, Status, SteeringStatus, Which};
 use crate::config::{Config, Source};
 use crate::control::Translated;
+use crate::control::report::{Subject, Teller};
 use crate::kernel::Steering;
 use crate::proxy::Keys;
 use crate::publish::{Published, Publisher};
 use crate::telemetry::access_log::rfc3339;
-use crate::telemetry::{AccessLog, Counters, Feeds, SourceView};
+use crate::telemetry::{AccessLog, Counters, Feeds, ReportView, SourceView, Written};
 use lb_core::Problem;
 use lb_core::handoff::FlowView;
 use lb_core::problem::Severity;
@@ -30,6 +31,8 @@ pub struct Parts {
     pub access_log: AccessLog,
     /// How a source stands that can be out of reach.
     pub feeds: Option<Arc<Feeds>>,
+    /// Set when there is an API to write into.
+    pub reports: Arc<OnceLock<Teller>>,
     pub steering: Option<Steering>,
     pub steering_status: SteeringStatus,
     /// Looks after what the kernel carries; `None`: it carries nothing.
@@ -61,6 +64,7 @@ struct Shared {
     counters: Vec<Arc<Counters>>,
     access_log: AccessLog,
     feeds: Option<Arc<Feeds>>,
+    reports: Arc<OnceLock<Teller>>,
     steering_status: SteeringStatus,
     splicer: Option<splice::Shared>,
     splice_status: SpliceStatus,
@@ -75,13 +79,13 @@ struct Configuration {
 
 impl State {
     pub fn new(config: &Config, parts: Parts) -> Self {
-        let Parts { publisher, keys, counters, access_log, feeds, steering, mut steering_status, .. } = parts;
+        let Parts { publisher, keys, counters, access_log, feeds, reports, steering, mut steering_status, .. } = parts;
         let (splicer, splice_status) = (parts.splicer, parts.splice_status);
         if let Some(steering) = &steering {
             steering_status.kernel = serde_json::to_value(steering.report()).unwrap_or_default();
         }
         Self {
-            parts: Shared { publisher, keys, counters, access_log, feeds, steering_status, splicer, splice_status },
+            parts: Shared { publisher, keys, counters, access_log, feeds, reports, steering_status, splicer, splice_status },
             workers: config.workers.get(),
             steering: Mutex::new(steering),
             configuration: Mutex::new(Configuration {
@@ -137,6 +141,11 @@ impl State {
     /// How the source stands, when it can be out of reach.
     pub fn feeds(&self) -> Option<Arc<Feeds>> {
         self.parts.feeds.clone()
+    }
+
+    /// Where it is told what is written into the API.
+    pub fn reports(&self) -> Arc<OnceLock<Teller>> {
+        self.parts.reports.clone()
     }
 
     /// These are bound.
@@ -213,6 +222,7 @@ impl Inspect for State {
                 None => self.directory.clone(),
             },
             contact,
+            reports: self.reports(),
             objects: configuration.objects,
             hosts: hosts.len(),
             routes: snapshot.routes.len(),
@@ -231,6 +241,26 @@ impl Inspect for State {
 
     fn source(&self) -> Option<SourceView> {
         Some(self.parts.feeds.as_ref()?.view(Instant::now()))
+    }
+
+    fn reports(&self) -> Option<ReportView> {
+        let counters = self.parts.reports.get()?.counters();
+        let writes = counters.writes.iter();
+        let written = |((subject, outcome), count): (&(Subject, _), &u64)| Written {
+            subject: subject.name(),
+            outcome,
+            count: *count,
+        };
+        Some(ReportView {
+            leader: counters.leader,
+            elections: counters.elections,
+            writes: writes.map(written).collect(),
+            statuses_waiting: counters.statuses_waiting,
+            events_waiting: counters.events_waiting,
+            events_held_back: counters.events_held_back,
+            events_deferred: counters.events_deferred,
+            throttled: counters.throttled,
+        })
     }
 
     fn listeners(&self) -> Vec<ListenerView> {

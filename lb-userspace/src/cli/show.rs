@@ -173,6 +173,8 @@ fn status(value: &Value) -> String {
             lines.extend(field["kernel"]["interfaces"].as_array().into_iter().flatten().flat_map(interface));
         } else if name == "contact" {
             lines.push(vec![name.clone(), contact(field)]);
+        } else if name == "reports" {
+            lines.push(vec![name.clone(), reports(field)]);
         } else {
             lines.push(vec![name.clone(), cell(field)]);
         }
@@ -186,6 +188,17 @@ fn interface(field: &Value) -> Vec<Vec<String>> {
         reason.is_string().then(|| vec![format!("  {}", cell(&field["name"])), format!("{what}: {}", cell(reason))])
     };
     [line("not covered", &field["reason"]), line("not in XDP", &field["xdp_reason"])].into_iter().flatten().collect()
+}
+
+/// What is written into the API of a cluster, and by whom.
+fn reports(reports: &Value) -> String {
+    let who = if reports["leader"] == true { "this agent writes" } else { "another agent writes" };
+    let waits = |name: &str| reports[name].as_u64().unwrap_or_default();
+    let (statuses, events) = (waits("statuses_waiting"), waits("events_waiting"));
+    match statuses + events {
+        0 => who.to_owned(),
+        _ => format!("{who}; waiting: {statuses} statuses, {events} Events"),
+    }
 }
 
 /// How a source stands that can be out of reach.

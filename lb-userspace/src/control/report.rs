@@ -140,18 +140,21 @@ impl Reporter {
         Self { shared, tasks: [leading, writing] }
     }
 
-    /// Takes a state: to be called after every translation. Looks at what changed since the last time, and waits for
-    /// nothing but another such look.
+    /// See [`Teller::tell`].
     pub fn tell(&self, state: State<'_>) {
-        let now_ms = self.shared.now_ms();
-        self.shared.desk().tell(state, now_ms);
-        self.shared.wake.notify_one();
+        self.teller().tell(state);
+    }
+
+    /// Tells states, also while [`Self::leave`] is under way.
+    #[must_use]
+    pub fn teller(&self) -> Teller {
+        Teller(self.shared.clone())
     }
 
     /// What was done so far.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        Counters { leader: self.shared.leads(), ..self.shared.desk().counters() }
+        self.teller().counters()
     }
 
     /// Ends: the last agent that is ready takes its statuses back, unless they are to be kept; then the Lease is given
@@ -202,6 +205,26 @@ impl Reporter {
             }
             tokio::time::sleep(Duration::from_millis(LEAVE_MS)).await;
         }
+    }
+}
+
+/// Tells a [`Reporter`] the states of the configuration.
+#[derive(Debug, Clone)]
+pub struct Teller(Arc<Shared>);
+
+impl Teller {
+    /// Takes a state: to be called after every translation. Looks at what changed since the last time, and waits for
+    /// nothing but another such look.
+    pub fn tell(&self, state: State<'_>) {
+        let now_ms = self.0.now_ms();
+        self.0.desk().tell(state, now_ms);
+        self.0.wake.notify_one();
+    }
+
+    /// What was done so far.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        Counters { leader: self.0.leads(), ..self.0.desk().counters() }
     }
 }
 

@@ -17,6 +17,7 @@ mod wire;
 pub use intake::Change;
 pub use session::SessionError;
 
+use super::super::names::Names;
 use super::super::reason;
 use super::super::store::Store;
 use crate::config;
@@ -50,8 +51,19 @@ const FIRST_WAIT: Duration = Duration::from_secs(60);
 /// A cluster that is watched. Dropping it stops the watching, and waits until the last call has returned.
 #[derive(Debug)]
 pub struct Watch {
-    stop: Option<oneshot::Sender<()>>,
+    /// Takes how long leaving may take.
+    stop: Option<oneshot::Sender<Duration>>,
     thread: Option<JoinHandle<()>>,
+}
+
+impl Watch {
+    /// Stops, after the API was told, which takes no longer than this.
+    pub fn leave(mut self, time_max: Duration) {
+        if let Some(stop) = self.stop.take() {
+            // The thread has ended already when nobody takes it.
+            stop.send(time_max).unwrap_or_default();
+        }
+    }
 }
 
 impl Drop for Watch {
@@ -99,10 +111,15 @@ where
             tracing::info!(server = session.address(), "watching the cluster");
             // Whoever started this waits for it.
             drop(opened.send(Ok(())));
-            let changed = begin(session.client().1);
+            let (changed, leave) = begin(session.client().1);
+            let end = async {
+                if let Ok(time_max) = stopped.await {
+                    leave(time_max).await;
+                }
+            };
             tokio::select! {
                 () = watch(session, &settings, &objects, feeds, changed) => {}
-                _ = stopped => {}
+                () = end => {}
             }
         };
         LocalSet::new().block_on(&runtime, all);
@@ -123,7 +140,11 @@ async fn watch(
     mut changed: impl FnMut(&Store, Vec<Problem>, Change) -> Option<i64>,
 ) {
     let intake = Intake::new(objects.objects_max, settings.namespace_selector.is_some());
-    let (intake, wake) = (Rc::new(RefCell::new(intake)), Rc::new(Notify::new()));
+    let (intake, wake) = (Rc::new(RefCell::new(intake)), Arc::new(Notify::new()));
+    let names = objects.external_names.as_ref().map(|settings| {
+        let wake = wake.clone();
+        Names::start(settings, move || wake.notify_one())
+    });
     let mut watches = Watches { session: Rc::new(session), feeds, intake, wake, tasks: BTreeMap::new() };
     wanted::needed(settings).into_iter().for_each(|scope| watches.open(scope, true));
     wanted::useful(objects).into_iter().for_each(|scope| watches.open(scope, false));
@@ -155,7 +176,7 @@ struct Watches {
     session: Rc<Session>,
     feeds: Arc<Feeds>,
     intake: Rc<RefCell<Intake>>,
-    wake: Rc<Notify>,
+    wake: Arc<Notify>,
     /// The tasks of those that come and go with what names them, and `None` for the others.
     tasks: BTreeMap<Scope, Option<AbortHandle>>,
 }
@@ -223,7 +244,7 @@ fn now_s() -> u64 {
 struct Listener {
     scope: Scope,
     intake: Rc<RefCell<Intake>>,
-    wake: Rc<Notify>,
+    wake: Arc<Notify>,
     feed: Arc<Feed>,
 }
 

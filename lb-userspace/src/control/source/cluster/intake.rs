@@ -192,6 +192,11 @@ impl Intake {
         &self.store
     }
 
+    /// The same, for what is known of its objects and is none.
+    pub fn store_mut(&mut self) -> &mut Store {
+        &mut self.store
+    }
+
     /// Secrets that are named and not among those that are watched together, with the Ingresses that name them.
     pub fn missing(&self) -> impl Iterator<Item = (&ObjectRef, &[ObjectRef])> {
         self.missing.iter().map(|secret| (secret, self.references.of(secret)))
