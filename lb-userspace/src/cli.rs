@@ -8,6 +8,7 @@ pub mod flows;
 pub mod limits;
 #[cfg(test)]
 mod reference;
+pub mod report;
 pub mod run;
 pub mod show;
 pub mod splice;

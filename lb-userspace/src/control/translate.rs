@@ -112,6 +112,13 @@ impl Translator {
         (snapshot, problems)
     }
 
+    /// The Ingresses that are ours and serve, by namespace and name, as of the last translation of this store.
+    #[must_use]
+    pub fn served(&self, store: &Store) -> Vec<Arc<ObjectRef>> {
+        let Some(memory) = &self.memory else { return Vec::new() };
+        store.ingresses().map(|(name, _)| name).filter(|name| memory.owners.has(name)).cloned().collect()
+    }
+
     /// How many path expressions were compiled so far.
     #[must_use]
     pub fn compilations(&self) -> u64 {

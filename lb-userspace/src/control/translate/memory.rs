@@ -152,6 +152,12 @@ impl Owners {
         owners
     }
 
+    /// Whether an Ingress is ours.
+    #[must_use]
+    pub fn has(&self, name: &ObjectRef) -> bool {
+        self.by_name.contains_key(name)
+    }
+
     /// The hosts that an Ingress had a say in.
     #[must_use]
     pub fn hosts(&self, name: &ObjectRef) -> &[HostPattern] {
