@@ -10,6 +10,7 @@ pub mod flows;
 pub mod limits;
 #[cfg(test)]
 mod reference;
+pub mod report;
 pub mod run;
 pub mod show;
 pub mod splice;

@@ -46,6 +46,8 @@ pub struct Config {
     pub proxy_protocol_from: Vec<IpNet>,
     /// Connections that the kernel carries.
     pub splice: Splice,
+    /// What is written into the API of a cluster.
+    pub report: Report,
 }
 
 /// Where objects come from.

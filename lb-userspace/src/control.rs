@@ -94,7 +94,7 @@ pub fn watch_cluster(
             let problems = translated.problems.clone();
             // What serves comes first: nobody waits for what is said about it.
             sink(translated);
-            let served = translator.served().cloned().collect();
+            let served = translator.served(store);
             teller.tell(report::State { store, served, problems: &problems, ready: true });
             translator.stale_at_s()
         };

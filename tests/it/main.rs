@@ -22,6 +22,7 @@ mod http2;
 mod kernel;
 mod malformed;
 mod paths;
+mod report;
 mod smuggling;
 mod splice;
 mod steering;

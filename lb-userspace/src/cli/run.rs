@@ -4,6 +4,7 @@ use super::cluster::{ClassArgs, SourceArgs};
 use super::edge::EdgeArgs;
 use super::external::ExternalArgs;
 use super::limits::LimitArgs;
+use super::report::ReportArgs;
 use super::splice::SpliceArgs;
 use super::{EXIT_USAGE, PIN_DIR, RUN_DIR};
 use crate::config::{AccessLogFormat, Config, Objects, Source, SteeringMode};
@@ -77,6 +78,8 @@ pub struct RunArgs {
     splice: SpliceArgs,
     #[command(flatten)]
     limits: LimitArgs,
+    #[command(flatten)]
+    report: ReportArgs,
 }
 
 /// Form of the agent's own log.
@@ -144,6 +147,7 @@ impl RunArgs {
         let proxy_protocol_from = self.edge.proxy_protocol_from(&mut faults);
         let listeners: Vec<SocketAddr> = http.iter().chain(&https).chain([&self.admin]).copied().collect();
         let splice = self.splice.splice(&listeners, &mut faults);
+        let report = self.report.report(&mut faults);
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let workers = self.workers.unwrap_or(cores);
         let workers = NonZeroUsize::new(workers).filter(|n| n.get() <= WORKERS_MAX);
@@ -170,6 +174,7 @@ impl RunArgs {
             tls,
             proxy_protocol_from,
             splice,
+            report,
         })
     }
 

@@ -123,9 +123,11 @@ impl Translator {
         self.memory.as_ref()?.stale_at_s
     }
 
-    /// The Ingresses that are ours, by the translation before, in no order.
-    pub fn served(&self) -> impl Iterator<Item = &Arc<ObjectRef>> {
-        self.memory.iter().flat_map(|memory| memory.owners.names())
+    /// The Ingresses that are ours and serve, by namespace and name, as of the last translation of this store.
+    #[must_use]
+    pub fn served(&self, store: &Store) -> Vec<Arc<ObjectRef>> {
+        let Some(memory) = &self.memory else { return Vec::new() };
+        store.ingresses().map(|(name, _)| name).filter(|name| memory.owners.has(name)).cloned().collect()
     }
 
     /// How many path expressions were compiled so far.

@@ -6,20 +6,19 @@
 //! gone. Bounded for all objects and for each; what finds no room waits, is counted, and is told when there is some.
 
 mod entry;
+mod listing;
+mod told;
 
-use super::bucket::Bucket;
 use super::note::{self, Type};
 use super::outcome::{Outcome, REFUSED_MS, pause_ms};
-use crate::control::reason;
-use crate::control::store::{Store, Stored};
+use crate::control::store::Store;
 use entry::{Entry, Shown};
 use foldhash::fast::RandomState;
 use lb_core::Problem;
 use lb_core::model::ObjectRef;
-use lb_core::problem::Severity;
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::hash::BuildHasher;
 use std::sync::Arc;
+use told::{Told, uid};
 
 /// Events that are remembered: as many as can be kept from expiring, at 20 writes a second and a repetition every 50
 /// minutes (3.3 a second). At up to 1.2 KB each this is 12 MB; mostly it is 3.
@@ -28,10 +27,6 @@ pub const EVENTS_MAX: usize = 10_000;
 /// Events of one object that last at once: more than fit on two screens of `kubectl describe`. The last one says how many
 /// more there are.
 pub const EVENTS_PER_OBJECT_MAX: usize = 20;
-
-/// Writes for one object: this many at once, then one a minute. What flaps fills its own bucket only.
-const OBJECT_BURST: u32 = 2 * EVENTS_PER_OBJECT_MAX as u32;
-const MINUTE: u64 = 60;
 
 /// Reason of the Event that says that faults are gone.
 pub const RESOLVED: &str = "Resolved";
@@ -108,21 +103,6 @@ pub struct Ledger {
     fresh: usize,
     held_back: usize,
     deferred: u64,
-}
-
-/// An object that something was told about.
-#[derive(Debug)]
-struct Told {
-    uid: Arc<str>,
-    bucket: Bucket,
-    entries: usize,
-    /// Of this turn.
-    turn: u64,
-    listed: usize,
-    more: usize,
-    faults: bool,
-    /// A fault was told, and that it is gone was not.
-    owed: bool,
 }
 
 impl Ledger {
@@ -232,9 +212,8 @@ impl Ledger {
                 continue;
             };
             if let Some(told) = self.objects.get_mut(&entry.object)
-                && !told.bucket.take(now_ms / MINUTE)
+                && let Err(ready_at_ms) = told.take(now_ms)
             {
-                let ready_at_ms = (told.bucket.ready_at_ms(now_ms / MINUTE) + 1) * MINUTE;
                 self.deferred += 1;
                 self.put(key, ready_at_ms);
                 continue;
@@ -261,10 +240,11 @@ impl Ledger {
                 if let Some(told) = self.objects.get_mut(&write.object) {
                     told.owed = (told.owed || fault) && !once;
                 }
-                let Some(entry) = self.entries.get(&key) else { return };
-                // A tenth earlier or later, so that what was told at once is not repeated at once.
-                let spread = key % (times.repeat_ms / 10 + 1);
-                if entry.lasts { now_ms + times.repeat_ms - spread } else { now_ms + times.forget_ms }
+                if once {
+                    return self.leave_be(key, now_ms + times.forget_ms);
+                }
+                // A tenth earlier, some of them, so that what was told at once is not repeated at once.
+                now_ms + times.repeat_ms - key % (times.repeat_ms / 10 + 1)
             }
             Outcome::Exists => {
                 entry.shown = Shown::Somewhere;
@@ -282,165 +262,6 @@ impl Ledger {
             Outcome::Conflict => now_ms + pause_ms(failures, key),
         };
         self.put(key, again_ms);
-    }
-
-    /// Lists a Problem, if there is room.
-    fn list(&mut self, problem: &Problem, store: &Store, now_ms: u64) {
-        let key = self.hasher.hash_one((&problem.object, &problem.field, problem.reason, &problem.message));
-        let turn = self.turn;
-        let told = match self.objects.get_mut(&problem.object) {
-            Some(told) => told,
-            None => {
-                if self.entries.len() >= EVENTS_MAX && !self.make_room() {
-                    self.held_back += 1;
-                    return;
-                }
-                let Some(stored) = store.get(&problem.object) else { return };
-                let uid: Arc<str> = uid(stored).into();
-                self.objects.entry(Arc::new(problem.object.clone())).or_insert_with(|| Told::new(uid))
-            }
-        };
-        told.begin(turn);
-        told.faults |= problem.severity == Severity::Fault;
-        if told.listed >= EVENTS_PER_OBJECT_MAX - 1 {
-            told.more += 1;
-            self.held_back += 1;
-            return;
-        }
-        told.listed += 1;
-        self.hold(key, &problem.object, problem.severity.into(), problem.reason, || note::note(problem), now_ms);
-    }
-
-    /// Says of objects with too many Problems how many there are besides.
-    fn collect(&mut self, now_ms: u64) {
-        if self.held_back == 0 {
-            return;
-        }
-        let turn = self.turn;
-        let crowded: Vec<(Arc<ObjectRef>, usize)> = self
-            .objects
-            .iter()
-            .filter(|(_, told)| told.turn == turn && told.more > 0)
-            .map(|(name, told)| (name.clone(), told.more))
-            .collect();
-        for (object, more) in crowded {
-            let text = || {
-                format!(
-                    "{more} more Problems of this object are not shown here. Remedy: `sluice problems` lists them; mend these first."
-                )
-            };
-            let key = self.hasher.hash_one((&*object, reason::MORE_PROBLEMS, more));
-            self.hold(key, &object, Type::Warning, reason::MORE_PROBLEMS, text, now_ms);
-        }
-    }
-
-    /// Makes an entry last, in this turn at least, if there is room.
-    fn hold(
-        &mut self,
-        key: Key,
-        object: &ObjectRef,
-        type_: Type,
-        reason: &'static str,
-        note: impl FnOnce() -> String,
-        now_ms: u64,
-    ) {
-        if let Some(entry) = self.entries.get_mut(&key) {
-            if entry.turn == self.turn {
-                return;
-            }
-            entry.turn = self.turn;
-            if entry.lasts {
-                self.kept += 1
-            } else {
-                self.fresh += 1
-            }
-            if !entry.lasts {
-                entry.lasts = true;
-                let due_ms = match entry.shown {
-                    Shown::Times(_, at_ms) => at_ms.saturating_add(self.times.again_ms),
-                    Shown::No | Shown::Somewhere => 0,
-                };
-                self.put(key, due_ms.max(now_ms + self.times.settle_ms));
-            }
-            return;
-        }
-        if self.entries.len() >= EVENTS_MAX && !self.make_room() {
-            self.held_back += 1;
-            return;
-        }
-        let Some((object, told)) =
-            self.objects.get_key_value(object).map(|(object, told)| (object.clone(), told.uid.clone()))
-        else {
-            return;
-        };
-        self.fresh += 1;
-        if let Some(told) = self.objects.get_mut(&object) {
-            told.entries += 1;
-        }
-        let entry = Entry {
-            object,
-            uid: told,
-            type_,
-            reason,
-            note: note().into(),
-            shown: Shown::No,
-            lasts: true,
-            turn: self.turn,
-            failures: 0,
-            due_ms: None,
-        };
-        self.entries.insert(key, entry);
-        self.put(key, now_ms + self.times.settle_ms);
-    }
-
-    /// What was not listed this turn lasts no more.
-    fn end_others(&mut self, now_ms: u64) {
-        let turn = self.turn;
-        let over = |entry: &&mut Entry| entry.lasts && entry.turn != turn && entry.reason != RESOLVED;
-        let mut ended = Vec::new();
-        for (key, entry) in self.entries.iter_mut().map(|(key, entry)| (*key, entry)).filter(|(_, entry)| over(&entry))
-        {
-            entry.lasts = false;
-            ended.push((key, entry.shown));
-        }
-        for (key, shown) in ended {
-            match shown {
-                Shown::No => self.forget(key),
-                Shown::Somewhere => self.leave_be(key, now_ms + self.times.forget_ms),
-                Shown::Times(_, at_ms) => self.leave_be(key, at_ms + self.times.forget_ms),
-            }
-        }
-    }
-
-    fn leave_be(&mut self, key: Key, until_ms: u64) {
-        self.gone.push_back(key);
-        self.put(key, until_ms);
-    }
-
-    /// Owes a good word to Ingresses whose faults are gone, and takes it back where they are not.
-    fn resolve(&mut self, serves: impl Fn(&ObjectRef) -> bool, now_ms: u64) {
-        let turn = self.turn;
-        let mut good = Vec::new();
-        for (object, told) in self.objects.iter().filter(|(_, told)| told.owed) {
-            good.push((object.clone(), !(told.turn == turn && told.faults) && serves(object)));
-        }
-        for (object, mended) in good {
-            let key = self.hasher.hash_one((&*object, RESOLVED));
-            let lasts = self.entries.get(&key).is_some_and(|entry| entry.lasts);
-            if mended && !lasts {
-                let text = || "All faults of this object are mended.".to_owned();
-                self.hold(key, &object, Type::Normal, RESOLVED, text, now_ms);
-                if let Some(entry) = self.entries.get(&key) {
-                    let due_ms = entry.due_ms.unwrap_or(now_ms).max(now_ms + self.times.resolved_ms);
-                    self.put(key, due_ms);
-                }
-            } else if !mended && lasts {
-                if let Some(entry) = self.entries.get_mut(&key) {
-                    entry.lasts = false;
-                }
-                self.leave_be(key, now_ms + self.times.forget_ms);
-            }
-        }
     }
 
     /// Forgets something that lasts no more, to make room.
@@ -481,32 +302,6 @@ impl Ledger {
             self.gone.retain(|key| self.entries.get(key).is_some_and(|entry| !entry.lasts));
         }
     }
-}
-
-impl Told {
-    fn new(uid: Arc<str>) -> Self {
-        // One token for each second of a clock that runs sixty times slower.
-        Self {
-            uid,
-            bucket: Bucket::new(1, OBJECT_BURST, 0),
-            entries: 0,
-            turn: 0,
-            listed: 0,
-            more: 0,
-            faults: false,
-            owed: false,
-        }
-    }
-
-    fn begin(&mut self, turn: u64) {
-        if self.turn != turn {
-            (self.turn, self.listed, self.more, self.faults) = (turn, 0, 0, false);
-        }
-    }
-}
-
-fn uid(stored: &Stored) -> &str {
-    stored.object.metadata().uid.as_deref().unwrap_or_default()
 }
 
 #[cfg(test)]

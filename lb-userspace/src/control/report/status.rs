@@ -187,7 +187,7 @@ impl Statuses {
         let spread = FixedState::default().hash_one(&write.object);
         let again_ms = match outcome {
             Outcome::Done { version, .. } => {
-                let soon = known.wrote_ms.is_some_and(|wrote| now_ms < wrote.saturating_add(GAP_MS_MAX));
+                let soon = known.wrote_ms.is_some_and(|wrote| now_ms < wrote.saturating_add(2 * GAP_MS_MAX));
                 known.rounds = if soon { known.rounds.saturating_add(1) } else { 0 };
                 (known.seen, known.ours) = (write.addresses.clone(), write.addresses.clone());
                 (known.wrote_ms, known.failures) = (Some(now_ms), 0);

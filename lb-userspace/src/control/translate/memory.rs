@@ -153,9 +153,10 @@ impl Owners {
         owners
     }
 
-    /// All Ingresses, in no order.
-    pub fn names(&self) -> impl Iterator<Item = &Arc<ObjectRef>> {
-        self.by_name.keys()
+    /// Whether an Ingress is ours.
+    #[must_use]
+    pub fn has(&self, name: &ObjectRef) -> bool {
+        self.by_name.contains_key(name)
     }
 
     /// The hosts that an Ingress had a say in.

@@ -4,9 +4,9 @@
 //! room for three more paths of each, and with objects of a cluster the greater part of their text: who managed
 //! which field, and the manifest that was applied last. Does not touch anything that decides what is served.
 
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Service, ServiceStatus};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use k8s_openapi::api::networking::v1::Ingress;
+use k8s_openapi::api::networking::v1::{Ingress, IngressStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::{Metadata, Resource};
 
@@ -26,7 +26,9 @@ pub fn object<T: Resource + Metadata<Ty = ObjectMeta>>(mut object: T) -> T {
 /// An Ingress.
 pub fn ingress(ingress: Ingress) -> Ingress {
     let mut ingress = object(ingress);
-    ingress.status = None;
+    // The addresses are what we would write there: whether that is needed is decided by them.
+    let balancer = |status: &IngressStatus| status.load_balancer.as_ref()?.ingress.as_ref().map(Vec::is_empty);
+    ingress.status = ingress.status.filter(|status| balancer(status) == Some(false));
     let Some(spec) = &mut ingress.spec else { return ingress };
     for rule in spec.rules.iter_mut().flatten() {
         if let Some(http) = &mut rule.http {
@@ -44,7 +46,10 @@ pub fn ingress(ingress: Ingress) -> Ingress {
 /// A Service.
 pub fn service(service: Service) -> Service {
     let mut service = object(service);
-    service.status = None;
+    // The addresses of a published Service are those of its balancer.
+    let balancer = service.status.take().and_then(|status| status.load_balancer);
+    let balancer = balancer.filter(|balancer| balancer.ingress.as_ref().is_some_and(|entries| !entries.is_empty()));
+    service.status = balancer.map(|balancer| ServiceStatus { load_balancer: Some(balancer), conditions: None });
     if let Some(spec) = &mut service.spec {
         spec.ports.iter_mut().for_each(Vec::shrink_to_fit);
         spec.cluster_ips.iter_mut().for_each(Vec::shrink_to_fit);
