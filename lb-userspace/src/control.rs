@@ -88,14 +88,16 @@ pub fn watch_cluster(
     source::cluster::start(cluster, objects, feeds, move |client| {
         let reporter = Reporter::start(client, settings);
         let teller = reports.get_or_init(|| reporter.teller()).clone();
-        let mut translator = Translator::default();
-        let changed = move |store: &Store, problems: Vec<Problem>| {
-            let translated = translated(&mut translator, store, problems, &limits);
-            let problems = translated.problems.clone();
-            // What serves comes first: nobody waits for what is said about it.
-            sink(translated);
+        let (mut translator, mut told) = (Translator::default(), Vec::new());
+        let changed = move |store: &Store, problems: Vec<Problem>, change: Change| {
+            if change == Change::Content {
+                let translated = translated(&mut translator, store, problems, &limits);
+                told.clone_from(&translated.problems);
+                // What serves comes first: nobody waits for what is said about it.
+                sink(translated);
+            }
             let served = translator.served(store);
-            teller.tell(report::State { store, served, problems: &problems, ready: true });
+            teller.tell(report::State { store, served, problems: &told, ready: true });
             translator.stale_at_s()
         };
         (changed, async move |time_max| reporter.leave(time_max).await)

@@ -36,7 +36,7 @@ pub fn feeds(source: &Source) -> Option<Arc<Feeds>> {
 
 /// Watches the source. The state takes every configuration, and the first one is told.
 pub fn watch(config: &Config, state: &Arc<State>, teller: Teller) -> anyhow::Result<Watched> {
-    let (state, feeds, reports) = (state.clone(), state.feeds(), state.reports());
+    let (state, feeds, reports) = (state.clone(), state.feeds(), state.teller());
     let mut first = Some(teller);
     let sink = move |translated: Translated| {
         state.take(translated);

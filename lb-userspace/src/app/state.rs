@@ -144,7 +144,7 @@ impl State {
     }
 
     /// Where it is told what is written into the API.
-    pub fn reports(&self) -> Arc<OnceLock<Teller>> {
+    pub fn teller(&self) -> Arc<OnceLock<Teller>> {
         self.parts.reports.clone()
     }
 
@@ -246,7 +246,7 @@ impl Inspect for State {
     fn reports(&self) -> Option<ReportView> {
         let counters = self.parts.reports.get()?.counters();
         let writes = counters.writes.iter();
-        let written = |((subject, outcome), count): (&(Subject, _), &u64)| Written {
+        let written = |((subject, outcome), count): (&(Subject, &'static str), &u64)| Written {
             subject: subject.name(),
             outcome,
             count: *count,

@@ -8,13 +8,10 @@
 use super::super::store::Store;
 use crate::config;
 use k8s_openapi::api::core::v1::{Node, Service};
-use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
+use k8s_openapi::api::discovery::v1::Endpoint;
 use k8s_openapi::api::networking::v1::{Ingress, IngressLoadBalancerIngress};
 use lb_core::model::{Kind, ObjectRef};
 use std::net::IpAddr;
-
-/// The label of an EndpointSlice that names its Service.
-const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 
 /// Most addresses of one status: more nodes than this are no list that DNS would take (a response of 64 KB holds some
 /// 4,000 addresses, and every Ingress has a copy).

@@ -80,19 +80,21 @@ impl Drop for Watch {
 
 /// Watches a cluster. Returns when there is a client; the API server need not answer yet.
 ///
-/// `begin` gets the client, on the thread and in the runtime that drive it, and answers what is called after each change.
-/// That answers when the time alone will change what it made of the objects, seconds since 1970: it is called again then.
+/// `begin` gets the client, on the thread and in the runtime that drive it, and answers what is called after each change, and what
+/// is called once when the watching is to end, beside which changes are told still. The former answers when the
+/// time alone will change what it made of the objects, seconds since 1970: it is called again then.
 ///
 /// # Errors
 /// [`SessionError`].
-pub fn start<F>(
+pub fn start<F, L>(
     settings: &config::Cluster,
     objects: &config::Objects,
     feeds: Arc<Feeds>,
-    begin: impl FnOnce(kube::Client) -> F + Send + 'static,
+    begin: impl FnOnce(kube::Client) -> (F, L) + Send + 'static,
 ) -> Result<Watch, SessionError>
 where
     F: FnMut(&Store, Vec<Problem>, Change) -> Option<i64>,
+    L: AsyncFnOnce(Duration),
 {
     let (stop, stopped) = oneshot::channel();
     let (opened, opening) = mpsc::channel();
@@ -158,8 +160,9 @@ async fn watch(
         wanted.look(&watches.intake.borrow(), objects);
         watches.follow_named(&wanted.scopes);
         watches.settle(if published { NAMED_WAIT } else { FIRST_WAIT }).await;
+        let renamed = names.as_ref().is_some_and(|names| names.follow(watches.intake.borrow_mut().store_mut()));
         let mut change = watches.intake.borrow_mut().take_changed();
-        if is_over(stale_at_s) {
+        if renamed || is_over(stale_at_s) {
             change = Change::Content;
         }
         if change != Change::Nothing {
