@@ -5,6 +5,8 @@ mod client;
 mod faults;
 mod kubectl;
 mod lists;
+
+mod program;
 mod roles;
 mod watches;
 mod webhooks;

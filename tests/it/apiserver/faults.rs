@@ -107,10 +107,6 @@ fn the_server_hangs_goes_away_and_comes_back() {
     let refused = other.try_ask("GET", "/version", "", "").expect_err("the port is closed");
     assert!(refused.contains("refused"), "{refused}");
     server.faults().go_away(false);
-    let started = Instant::now();
-    while other.try_ask("GET", "/version", "", "").is_err() {
-        assert!(started.elapsed() < Duration::from_secs(5), "it does not come back");
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    assert_eq!(other.get("/version").0, 200);
     assert!(server.get("ConfigMap", "default", "a").is_some(), "nothing is lost");
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 /// Every command.
 pub const HELP: &str = "\
-put FILE|DIRECTORY|JSON        create or replace objects (YAML or JSON; a directory's *.yaml and *.yml)
+put FILE|DIRECTORY|JSON        create or replace objects (a directory: its *.yaml, *.yml and *.json)
 get KIND NAMESPACE|- NAME      print an object
 delete KIND NAMESPACE|- NAME   remove an object
 load INGRESSES ENDPOINTS [class=C] [namespace=N] [port=P] [address=A]…   many objects
@@ -102,7 +102,8 @@ fn put(server: &ApiServer, given: &str) -> Result<String, String> {
     let mut files = vec![Path::new(given).to_owned()];
     if files[0].is_dir() {
         let entries = std::fs::read_dir(given).map_err(|error| format!("{given}: {error}"))?;
-        let is_manifest = |path: &std::path::PathBuf| path.extension().is_some_and(|e| e == "yaml" || e == "yml");
+        let is_manifest =
+            |path: &std::path::PathBuf| path.extension().is_some_and(|e| e == "yaml" || e == "yml" || e == "json");
         files = entries.flatten().map(|entry| entry.path()).filter(is_manifest).collect();
         files.sort();
     }
