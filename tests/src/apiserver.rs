@@ -5,7 +5,7 @@
 //! documentation (kubernetes.io/docs/reference/using-api/api-concepts), not from what our client happens to do. Does not
 //! do: controllers (nobody makes EndpointSlices or pods), schemas, conversion between versions, CRDs.
 //!
-//! The server has one thread. Roles and bindings in its storage decide what a token may do; the token of
+//! Each port has one thread. Roles and bindings in its storage decide what a token may do; the token of
 //! [`ApiServer::admin_token`] may do everything.
 
 mod access;
@@ -15,6 +15,7 @@ mod ask;
 mod bulk;
 mod call;
 mod clock;
+pub mod command;
 mod content;
 mod credential;
 mod discovery;
@@ -23,9 +24,11 @@ mod failure;
 mod fault;
 mod list;
 mod managers;
+mod manifest;
 mod object;
 mod patch;
 mod path;
+mod protobuf;
 mod resource;
 mod review;
 mod rules;
@@ -48,15 +51,16 @@ use crate::netns::Namespace;
 use crate::scratch::Scratch;
 use access::MASTERS;
 use credential::Credential;
-use resource::{Resource, by_kind, named};
+use manifest::{key, shown};
+use resource::named;
+use rustls::ServerConfig;
 use serde_json::{Value, json};
 use shared::Shared;
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use store::Key;
 use tokio::sync::oneshot;
 
 /// Namespaces that every cluster has.
@@ -71,8 +75,14 @@ pub struct ApiServer {
     files: Scratch,
     file_number: AtomicUsize,
     admin_token: String,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<std::thread::JoinHandle<()>>,
+    listeners: Vec<Listener>,
+}
+
+/// A thread that serves a port until the sender is dropped.
+#[derive(Debug)]
+struct Listener {
+    stop: oneshot::Sender<()>,
+    thread: std::thread::JoinHandle<()>,
 }
 
 impl ApiServer {
@@ -95,24 +105,29 @@ impl ApiServer {
     /// When it cannot be bound.
     #[must_use]
     pub fn start_at(address: SocketAddr) -> Self {
-        let listener = std::net::TcpListener::bind(address)
-            .unwrap_or_else(|error| panic!("the API server cannot bind {address}: {error}"));
+        let listener = bind(address);
         let address = listener.local_addr().expect("a bound socket has an address");
         let (shared, credential) = (Arc::new(Shared::new()), Credential::new(address.ip()));
         let admin_token = shared.tokens().issue(User::new("admin", &[MASTERS]));
-        let (stop, stopped) = oneshot::channel();
-        let (of_thread, config) = (shared.clone(), credential.config.clone());
-        let thread = std::thread::spawn(move || {
-            server::serve(listener, config, of_thread, stopped).expect("the API server has what it needs to run");
-        });
-        let (stop, thread) = (Some(stop), Some(thread));
-        let files = Scratch::new();
-        let file_number = AtomicUsize::new(0);
-        let server = Self { shared, credential, address, files, file_number, admin_token, stop, thread };
+        let listeners = vec![Listener::start(listener, Some(credential.config.clone()), shared.clone())];
+        let (files, file_number) = (Scratch::new(), AtomicUsize::new(0));
+        let server = Self { shared, credential, address, files, file_number, admin_token, listeners };
         for namespace in NAMESPACES {
-            server.ensure_namespace(namespace);
+            manifest::ensure_namespace(&server.shared, namespace);
         }
         server
+    }
+
+    /// Serves the same in the clear on another address, for a test's own tools: everyone there is the administrator, and
+    /// faults do not concern it. Answers the address.
+    ///
+    /// # Panics
+    /// When it cannot be bound.
+    pub fn serve_plain(&mut self, address: SocketAddr) -> SocketAddr {
+        let listener = bind(address);
+        let address = listener.local_addr().expect("a bound socket has an address");
+        self.listeners.push(Listener::start(listener, None, self.shared.clone()));
+        address
     }
 
     /// Where it listens.
@@ -188,17 +203,25 @@ impl ApiServer {
     /// validated, `status` is taken as it is, webhooks and roles are not asked.
     ///
     /// # Panics
-    /// For what is no YAML, or a kind that the server does not have.
+    /// As [`Self::try_put`] fails.
     pub fn put(&self, yaml: &str) {
-        for document in documents(yaml) {
-            let value: Value = serde_saphyr::from_str(&document).unwrap_or_else(|e| panic!("{e}\n{document}"));
-            match value["kind"].as_str() {
-                Some(kind) if kind.ends_with("List") && value["items"].is_array() => {
-                    value["items"].as_array().into_iter().flatten().for_each(|item| drop(self.put_value(item)));
-                }
-                _ => drop(self.put_value(&value)),
+        self.try_put(yaml).unwrap_or_else(|error| panic!("{error}\n{yaml}"));
+    }
+
+    /// As [`Self::put`]; answers how many objects there were.
+    ///
+    /// # Errors
+    /// In words, for what is no YAML, or a kind that the server does not have.
+    pub fn try_put(&self, yaml: &str) -> Result<usize, String> {
+        let mut objects = 0;
+        for document in manifest::documents(yaml) {
+            for value in manifest::objects(&document)? {
+                manifest::put(&self.shared, &value)?;
+                objects += 1;
             }
         }
+        self.shared.announce();
+        Ok(objects)
     }
 
     /// As [`Self::put`] for one object; answers it as stored.
@@ -206,40 +229,9 @@ impl ApiServer {
     /// # Panics
     /// For a kind that the server does not have.
     pub fn put_value(&self, value: &Value) -> Value {
-        let text = |field: &str| value[field].as_str().unwrap_or_default();
-        let resource = by_kind(text("apiVersion"), text("kind"))
-            .unwrap_or_else(|| panic!("the stand-in has no {} {}", text("apiVersion"), text("kind")));
-        let mut new = if resource.is_new_event() { event::to_core(value) } else { value.clone() };
-        if let Some(map) = new.as_object_mut() {
-            map.retain(|name, _| name != "apiVersion" && name != "kind");
-        }
-        let metadata = |field: &str| value["metadata"][field].as_str().unwrap_or_default();
-        let namespace = if metadata("namespace").is_empty() { "default" } else { metadata("namespace") };
-        let key = key(resource, namespace, metadata("name"));
-        if resource.namespaced {
-            self.ensure_namespace(namespace);
-            new["metadata"]["namespace"] = json!(namespace);
-        }
-        let skew_s = self.shared.faults.skew_s();
-        let given = new["metadata"]["creationTimestamp"].clone();
-        rules::set_defaults(resource, &mut new);
-        write::stamp(resource, &mut new, skew_s);
-        if given.is_string() {
-            new["metadata"]["creationTimestamp"] = given;
-        }
-        let stored = {
-            let mut store = self.shared.store();
-            let mut draft = write::Draft { resource, key, old: None, new: None, managers: Vec::new() };
-            draft.old = store.get(resource, &draft.key);
-            if let Some(old) = &draft.old {
-                write::keep_identity(old, &mut new);
-                draft.managers = old.managers().to_vec();
-            }
-            draft.new = Some(new);
-            write::commit(&mut store, &draft, false).expect("the storage was locked since the draft was made")
-        };
+        let stored = manifest::put(&self.shared, value).unwrap_or_else(|error| panic!("{error}"));
         self.shared.announce();
-        shown(resource, &stored)
+        stored
     }
 
     /// One object, if it is there; with `apiVersion` and `kind`. The kind is `ingresses`, `Ingress`, `ing`, …
@@ -279,7 +271,7 @@ impl ApiServer {
 
     /// Puts many objects.
     pub fn load(&self, bulk: &Bulk) {
-        self.ensure_namespace(&bulk.namespace);
+        manifest::ensure_namespace(&self.shared, &bulk.namespace);
         bulk.load(&mut self.shared.store(), self.shared.faults.skew_s());
         self.shared.announce();
     }
@@ -317,51 +309,29 @@ impl ApiServer {
     pub fn writes(&self) -> BTreeMap<String, u64> {
         self.shared.calls().writes.clone()
     }
-
-    fn ensure_namespace(&self, name: &str) {
-        let namespace = named("Namespace");
-        if self.shared.store().get(namespace, &key(namespace, "", name)).is_none() {
-            self.put_value(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}));
-        }
-    }
 }
 
 impl Drop for ApiServer {
     fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            eprintln!("the thread of the API server panicked");
+        for Listener { stop, thread } in self.listeners.drain(..) {
+            drop(stop);
+            if thread.join().is_err() {
+                eprintln!("a thread of the API server panicked");
+            }
         }
     }
 }
 
-fn key(resource: &Resource, namespace: &str, name: &str) -> Key {
-    let namespace = if resource.namespaced { namespace } else { "" };
-    (namespace.to_owned(), name.to_owned())
-}
-
-fn shown(resource: &Resource, object: &object::Object) -> Value {
-    let mut value = if resource.is_new_event() { event::to_new(object.value()) } else { object.value().clone() };
-    value["apiVersion"] = json!(resource.api_version());
-    value["kind"] = json!(resource.kind);
-    value
-}
-
-/// The documents of a YAML stream that hold anything.
-fn documents(yaml: &str) -> Vec<String> {
-    let mut documents = vec![String::new()];
-    for line in yaml.lines() {
-        if line.trim_end() == "---" {
-            documents.push(String::new());
-        } else if let Some(last) = documents.last_mut() {
-            last.push_str(line);
-            last.push('\n');
-        }
+impl Listener {
+    fn start(socket: TcpListener, config: Option<Arc<ServerConfig>>, shared: Arc<Shared>) -> Self {
+        let (stop, stopped) = oneshot::channel();
+        let thread = std::thread::spawn(move || {
+            server::serve(socket, config, shared, stopped).expect("the API server has what it needs to run");
+        });
+        Self { stop, thread }
     }
-    let is_empty =
-        |text: &String| text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'));
-    documents.retain(|document| !is_empty(document));
-    documents
+}
+
+fn bind(address: SocketAddr) -> TcpListener {
+    TcpListener::bind(address).unwrap_or_else(|error| panic!("the API server cannot bind {address}: {error}"))
 }

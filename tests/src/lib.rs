@@ -13,6 +13,7 @@ pub mod client;
 pub mod echo;
 pub mod frames;
 pub mod handoff;
+pub mod kubectl;
 pub mod lab;
 pub mod load;
 pub mod manifest;

@@ -8,7 +8,7 @@ use super::resource::{RESOURCES, Resource};
 use serde_json::{Map, Value, json};
 
 /// The version that the server says it has.
-const VERSION: (&str, &str) = ("1", "34");
+const VERSION: (&str, &str) = ("1", "37");
 
 const VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 

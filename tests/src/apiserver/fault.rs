@@ -5,12 +5,16 @@
 
 use super::failure::Failure;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// How often a watch that asked for bookmarks gets one. The real server: about once a minute.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(5);
+
+/// How long closing or opening the port may take.
+const OBEY_MAX: Duration = Duration::from_secs(10);
 
 /// What is wrong at the moment. Everything begins right.
 #[derive(Debug)]
@@ -19,6 +23,7 @@ pub struct Faults {
     breaks: watch::Sender<Break>,
     hanging: watch::Sender<bool>,
     away: watch::Sender<bool>,
+    is_closed: AtomicBool,
 }
 
 /// The faults that are looked up when they matter.
@@ -64,7 +69,13 @@ impl Faults {
             bookmark_every: BOOKMARK_EVERY,
         };
         let (breaks, _) = watch::channel(Break::default());
-        Self { state: Mutex::new(state), breaks, hanging: watch::channel(false).0, away: watch::channel(false).0 }
+        Self {
+            state: Mutex::new(state),
+            breaks,
+            hanging: watch::channel(false).0,
+            away: watch::channel(false).0,
+            is_closed: AtomicBool::new(false),
+        }
     }
 
     /// Breaks off every watch now, in the middle of its body.
@@ -87,9 +98,22 @@ impl Faults {
         self.hanging.send_replace(hangs);
     }
 
-    /// Closes the port and every connection, and opens the same port again when it is unset.
+    /// Closes the port and every connection, or opens the same port again. It is done when this returns.
+    ///
+    /// # Panics
+    /// When the server does not do it.
     pub fn go_away(&self, is_away: bool) {
         self.away.send_replace(is_away);
+        let started = Instant::now();
+        while self.is_closed.load(Ordering::SeqCst) != is_away {
+            assert!(started.elapsed() < OBEY_MAX, "the API server did not close or open its port");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// The listener says whether its port is closed.
+    pub(super) fn is_closed(&self, is_closed: bool) {
+        self.is_closed.store(is_closed, Ordering::SeqCst);
     }
 
     /// Refuses the next requests: 429 and 503 say `Retry-After: 1`.

@@ -101,14 +101,13 @@ pub fn apply(
     let mut conflicts: Vec<(String, Path)> = Vec::new();
     let mut after = before.to_vec();
     for (path, value) in &wanted {
-        if at(live, path) == Some(value) {
+        if is_there(live, path, value) {
             continue;
         }
         for manager in after.iter_mut().filter(|m| !is_writer(m)) {
-            let overlaps = |owned: &Path| is_within(owned, path) || is_within(path, owned);
-            if manager.fields.iter().any(overlaps) {
+            if manager.fields.iter().any(|owned| is_within(owned, path)) {
                 conflicts.push((manager.name.clone(), path.clone()));
-                manager.fields.retain(|owned| !overlaps(owned));
+                manager.fields.retain(|owned| !is_within(owned, path));
             }
         }
     }
@@ -116,7 +115,7 @@ pub fn apply(
         return Err(refusal(&conflicts));
     }
     let mut value = live.clone();
-    for (path, leaf) in &wanted {
+    for (path, leaf) in wanted.iter().filter(|(path, leaf)| !is_there(live, path, leaf)) {
         insert(&mut value, path, leaf, configuration);
     }
     let had = before.iter().find(|m| is_writer(m)).map(|m| m.fields.clone()).unwrap_or_default();
@@ -130,6 +129,15 @@ pub fn apply(
     own(&mut after, writer, true).fields = wanted.into_keys().collect();
     after.retain(|manager| !manager.fields.is_empty());
     Ok((value, after))
+}
+
+/// Whether a leaf needs no change. An empty map or list with keys is content with what others put into it.
+fn is_there(live: &Value, path: &Path, leaf: &Value) -> bool {
+    let is_empty = leaf.as_object().is_some_and(serde_json::Map::is_empty)
+        || (leaf.as_array().is_some_and(Vec::is_empty) && children(leaf, path).is_some());
+    at(live, path).is_some_and(|found| {
+        found == leaf || (is_empty && found.is_object() == leaf.is_object() && found.is_array() == leaf.is_array())
+    })
 }
 
 fn own<'a>(managers: &'a mut Vec<Manager>, writer: Writer<'_>, applies: bool) -> &'a mut Manager {

@@ -17,10 +17,12 @@ pub struct Object {
 }
 
 impl Object {
-    /// An object at a version, which is written into it.
+    /// An object at a version, which is written into it. 0 is of a dry run: it has none.
     #[must_use]
     pub fn new(mut value: Value, version: u64, managers: Vec<Manager>) -> Self {
-        value["metadata"]["resourceVersion"] = Value::String(version.to_string());
+        if version > 0 {
+            value["metadata"]["resourceVersion"] = Value::String(version.to_string());
+        }
         Self { value, version, text: OnceLock::new(), managers }
     }
 

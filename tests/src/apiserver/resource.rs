@@ -151,18 +151,24 @@ pub fn by_kind(api_version: &str, kind: &str) -> Option<&'static Resource> {
 }
 
 /// By `ingresses`, `ingresses.networking.k8s.io`, `Ingress`, `ingress` or `ing`.
-///
-/// # Panics
-/// When there is none: a test misspelled it.
 #[must_use]
-pub fn named(name: &str) -> &'static Resource {
+pub fn find(name: &str) -> Option<&'static Resource> {
     let fits = |r: &&Resource| {
         r.plural == name
             || r.qualified() == name
             || r.kind.eq_ignore_ascii_case(name)
             || (!r.short.is_empty() && r.short == name)
     };
-    RESOURCES.iter().find(fits).unwrap_or_else(|| panic!("the stand-in has no resource {name:?}"))
+    RESOURCES.iter().find(fits)
+}
+
+/// As [`find`].
+///
+/// # Panics
+/// When there is none: a test misspelled it.
+#[must_use]
+pub fn named(name: &str) -> &'static Resource {
+    find(name).unwrap_or_else(|| panic!("the stand-in has no resource {name:?}"))
 }
 
 #[cfg(test)]

@@ -21,10 +21,9 @@ pub fn answer(
     method: &Method,
     path: &str,
     user: &User,
-    body: &[u8],
+    sent: impl FnOnce() -> Result<Value, Failure>,
 ) -> Option<Result<Value, Failure>> {
     let words = ask::words(path).filter(|_| method == Method::POST)?;
-    let sent = || serde_json::from_slice::<Value>(body).map_err(|error| Failure::bad_request(error.to_string()));
     match (words.group, words.plural, words.subresource) {
         ("authorization.k8s.io", "selfsubjectaccessreviews", "") => Some(sent().map(|sent| may_i(shared, user, sent))),
         ("authentication.k8s.io", "selfsubjectreviews", "") => Some(Ok(json!({

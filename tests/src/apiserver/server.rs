@@ -1,7 +1,7 @@
-//! The listener: TLS, and HTTP/1.1 or HTTP/2 as the client chose by ALPN.
+//! A listener: TLS, and HTTP/1.1 or HTTP/2 as the client chose by ALPN; or HTTP/1.1 in the clear for the test's own tools.
 //!
 //! Goes in: a bound socket. Comes out: answered requests, until the server is stopped. While it is "away" the port is
-//! closed and every connection is dropped. Does not do: answering (`answer`).
+//! closed and every connection is dropped; the port in the clear stays. Does not do: answering (`answer`).
 
 use super::answer::answer;
 use super::shared::Shared;
@@ -19,13 +19,13 @@ use tokio_rustls::TlsAcceptor;
 /// Between two tries to get the port back.
 const REBIND_PAUSE: Duration = Duration::from_millis(20);
 
-/// Serves on the calling thread until `stopped` resolves.
+/// Serves on the calling thread until `stopped` resolves. Without TLS everyone is the administrator.
 ///
 /// # Errors
 /// When the runtime cannot be made.
 pub(super) fn serve(
     listener: std::net::TcpListener,
-    config: Arc<ServerConfig>,
+    config: Option<Arc<ServerConfig>>,
     shared: Arc<Shared>,
     stopped: oneshot::Receiver<()>,
 ) -> io::Result<()> {
@@ -34,7 +34,10 @@ pub(super) fn serve(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let listener = TcpListener::from_std(listener)?;
-        tokio::spawn(accept(listener, address, TlsAcceptor::from(config), shared));
+        match config {
+            Some(config) => drop(tokio::spawn(accept(listener, address, TlsAcceptor::from(config), shared))),
+            None => drop(tokio::spawn(accept_plain(listener, shared))),
+        }
         // Resolves with an error when the sender is dropped, which means the same.
         let _ = stopped.await;
         Ok(())
@@ -46,9 +49,11 @@ async fn accept(mut listener: TcpListener, address: SocketAddr, acceptor: TlsAcc
     loop {
         if *away.borrow_and_update() {
             drop(listener);
+            shared.faults.is_closed(true);
             // The sender is in `shared`, which this task holds.
             let _ = away.wait_for(|is_away| !is_away).await;
             listener = bind(address).await;
+            shared.faults.is_closed(false);
         }
         tokio::select! {
             _ = away.changed() => {}
@@ -65,6 +70,27 @@ async fn accept(mut listener: TcpListener, address: SocketAddr, acceptor: TlsAcc
                     tokio::time::sleep(REBIND_PAUSE).await;
                 }
             },
+        }
+    }
+}
+
+async fn accept_plain(listener: TcpListener, shared: Arc<Shared>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let shared = shared.clone();
+                tokio::spawn(async move {
+                    // Without this an answer waits for the acknowledgement of its head. A failure costs time only.
+                    let _ = stream.set_nodelay(true);
+                    let service = service_fn(move |request| answer(shared.clone(), request, true));
+                    let builder = hyper::server::conn::http1::Builder::new();
+                    let _ = builder.serve_connection(TokioIo::new(stream), service).await;
+                });
+            }
+            Err(error) => {
+                eprintln!("API server: accept: {error}");
+                tokio::time::sleep(REBIND_PAUSE).await;
+            }
         }
     }
 }
@@ -91,7 +117,7 @@ async fn connection(
     let stream = acceptor.accept(stream).await?;
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let stream = TokioIo::new(stream);
-    let service = service_fn(move |request| answer(shared.clone(), request));
+    let service = service_fn(move |request| answer(shared.clone(), request, false));
     let served = async {
         if is_http2 {
             let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());

@@ -32,6 +32,9 @@ const CHUNK_BYTES: usize = 64 * 1024;
 /// How long a watch lasts that does not say (the real server: 30 to 60 minutes).
 const TIMEOUT: Duration = Duration::from_secs(1800);
 
+/// Time that the last events get before a fault breaks the watch off.
+const BREAK_PAUSE: Duration = Duration::from_millis(30);
+
 /// One watch.
 struct Watch {
     shared: Arc<Shared>,
@@ -124,7 +127,11 @@ impl Watch {
         match end {
             End::Quiet => {}
             // An error in the middle of the body: hyper closes the connection (HTTP/1.1) or resets the stream.
-            End::Broken => drop(self.feed.send(Err(io::Error::other("broken off by the test"))).await),
+            End::Broken => {
+                // What was sent before has to arrive: a reset of an HTTP/2 stream throws away what waits to be written.
+                sleep(BREAK_PAUSE).await;
+                drop(self.feed.send(Err(io::Error::other("broken off by the test"))).await);
+            }
             End::Failed(failure) => {
                 self.buffer.clear();
                 self.event("ERROR", &failure.status().to_string());
