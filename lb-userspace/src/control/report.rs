@@ -166,11 +166,11 @@ impl Reporter {
         self.shared.desk().stop();
         self.shared.stops.store(true, Ordering::Release);
         self.shared.wake.notify_one();
-        self.shared.leaves.store(true, Ordering::Release);
         let [leading, writing] = &mut self.tasks;
         // What is under way is awaited first: nothing of us arrives once somebody else leads.
         let left = until.saturating_duration_since(Instant::now());
         let written = tokio::time::timeout(left, writing).await;
+        self.shared.leaves.store(true, Ordering::Release);
         self.shared.leave.notify_one();
         let left = until.saturating_duration_since(Instant::now());
         let released = tokio::time::timeout(left, leading).await;

@@ -151,6 +151,9 @@ impl Elector {
 
     /// Leads no more from now on, and gives the Lease back, so that the next one need not wait.
     pub fn leave(&mut self, now_ms: u64) {
+        if self.leaving {
+            return;
+        }
         self.leaving = true;
         self.leads_until_ms = None;
         self.next_ms = now_ms;
