@@ -4,6 +4,7 @@
 //! administration, first Snapshot, workers, steering; so that no connection is taken before there is an answer to it.
 
 mod descriptors;
+pub mod doctor;
 mod splice;
 mod state;
 
@@ -37,6 +38,8 @@ pub fn control_socket(run_dir: &Path) -> PathBuf {
 pub fn run(config: Config) -> anyhow::Result<()> {
     let _lock = lock(&config.run_dir)?;
     descriptors::raise(&config.limits);
+    let node = doctor::examine(&doctor::Node::of(&config));
+    doctor::log(&node);
     let (steering, steering_status) = open_steering(&config)?;
     let (splicer, splice_status) = splice::open(&config)?;
     let listeners = bind(&config, steering.is_some())?;
@@ -59,6 +62,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
             steering_status,
             splicer: splicer.clone(),
             splice_status,
+            node: serde_json::to_value(node).unwrap_or_default(),
         },
     ));
     let server = admin::Server::start(config.admin, &control_socket(&config.run_dir), state.clone())?;

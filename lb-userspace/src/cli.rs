@@ -3,6 +3,7 @@
 //! Goes in: arguments. Comes out: an exit code: 0 done, 1 failed, 64 bad configuration (`EX_USAGE` of sysexits.h).
 
 pub mod check;
+pub mod doctor;
 pub mod edge;
 pub mod flows;
 pub mod limits;
@@ -54,6 +55,8 @@ enum Command {
     Problems(ShowArgs),
     /// The state of a running agent.
     Status(ShowArgs),
+    /// What this node has of what an agent needs: kernel, privileges, interfaces, ports. Exit code 1 when something is missing.
+    Doctor(Box<doctor::DoctorArgs>),
     /// Remove everything that Sluice pinned under bpffs, and so detach it from the kernel.
     Unpin(UnpinArgs),
 }
@@ -129,6 +132,7 @@ pub fn main() -> ExitCode {
         Command::Listeners(args) => show::show(show::Noun::Listeners, &args),
         Command::Problems(args) => show::show(show::Noun::Problems, &args),
         Command::Status(args) => show::show(show::Noun::Status, &args),
+        Command::Doctor(args) => doctor::doctor(&args),
         Command::Unpin(args) => unpin(&args),
     };
     done.unwrap_or_else(|error| {

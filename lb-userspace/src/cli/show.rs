@@ -170,11 +170,23 @@ fn status(value: &Value) -> String {
     for (name, field) in value.as_object().into_iter().flatten() {
         if name == "steering" || name == "splicing" {
             lines.push(vec![name.clone(), format!("{}: {}", cell(&field["mode"]), cell(&field["reason"]))]);
+        } else if name == "node" {
+            lines.push(vec![name.clone(), node(field)]);
         } else {
             lines.push(vec![name.clone(), cell(field)]);
         }
     }
     table(&["STATUS", "VALUE"], &lines)
+}
+
+/// What is not as it should be on this node, by name.
+fn node(checks: &Value) -> String {
+    let checks = checks.as_array().map(Vec::as_slice).unwrap_or_default();
+    let lacking: Vec<String> = checks.iter().filter(|check| check["state"] != "ok").map(|c| cell(&c["name"])).collect();
+    match lacking.is_empty() {
+        true => format!("{} checks, all ok", checks.len()),
+        false => format!("{} checks; lacking: {} (`sluice doctor` says what for)", checks.len(), lacking.join(", ")),
+    }
 }
 
 /// A cell of text; control characters of configuration are escaped, so that they cannot drive a terminal.

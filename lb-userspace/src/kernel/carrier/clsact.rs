@@ -107,6 +107,21 @@ pub(super) fn find(socket: &Socket, index: u32, way: Way, mark: u32) -> io::Resu
     }
 }
 
+/// Names of the filters of others, as far as filters have names; else their kinds.
+pub(super) fn names(socket: &Socket, index: u32, way: Way) -> io::Result<Vec<String>> {
+    let answers = socket.dump(Message::new(libc::RTM_GETTFILTER, 0, &tcmsg(index, 0, way.parent(), 0)))?;
+    let name = |answer: &Answer| {
+        // The kernel lists each priority once without a filter.
+        number(&answer.body, 8).filter(|handle| *handle != 0)?;
+        let of = |wanted: u16, bytes| attributes(bytes).find(|(kind, _)| *kind == wanted).map(|(_, value)| value);
+        let body = answer.body.get(20..)?;
+        let kind = of(libc::TCA_KIND, body).map(text).unwrap_or_default();
+        let name = of(libc::TCA_OPTIONS, body).filter(|_| kind == "bpf").and_then(|options| of(BPF_NAME, options));
+        Some(name.map_or(kind, text))
+    };
+    Ok(answers.iter().filter_map(name).filter(|name| name != way.program()).collect())
+}
+
 /// Removes the filter of a mark, if there is one. Answers whether there was.
 pub(super) fn detach(socket: &Socket, index: u32, way: Way, mark: u32) -> io::Result<bool> {
     let Some(filter) = find(socket, index, way, mark)? else { return Ok(false) };
