@@ -60,6 +60,7 @@ fn a_good_node_has_everything_and_nothing_stays() {
     for name in ["program sk_lookup", "programs tc, XDP"] {
         assert!(check(&said, name)["found"].as_str().is_some_and(|found| found.contains("loaded in")), "{said:#}");
     }
+    assert_eq!(check(&said, "XDP in drivers")["found"], "can: clients, pods", "veth can: {said:#}");
     let found = check(&said, "interfaces")["found"].as_str().expect("text").to_owned();
     assert!(found.contains("clients") && found.contains("pods") && found.contains("lo (loopback)"), "{found}");
     assert!(!std::path::Path::new(&pins["--pin-dir=".len()..]).exists(), "nothing was pinned");

@@ -8,6 +8,7 @@
 
 mod attach;
 mod clsact;
+mod drivers;
 mod flows;
 mod follow;
 mod layout;

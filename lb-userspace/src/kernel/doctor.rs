@@ -112,11 +112,8 @@ impl Part {
     const fn needed_for(self) -> &'static str {
         match self {
             Self::Steering => "steering by sk_lookup; without it ordinary sockets are bound",
-            Self::Splice => "carrying connections in the kernel; without it userspace carries all of them",
-            Self::Both => {
-                "steering and carrying in the kernel; without them ordinary sockets are bound, and userspace carries all \
-                 connections"
-            }
+            Self::Splice => "carrying connections in the kernel; without it userspace carries all",
+            Self::Both => "steering and carrying; without it sockets are bound and userspace carries all connections",
         }
     }
 }

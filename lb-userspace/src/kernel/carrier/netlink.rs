@@ -44,18 +44,25 @@ pub(in crate::kernel) struct Answer {
 impl Socket {
     /// A socket for requests. One request at a time: the caller sees to that.
     pub fn open() -> io::Result<Self> {
-        let socket = Self::new(SockFlag::SOCK_CLOEXEC, 0)?;
+        let socket = Self::new(SockProtocol::NetlinkRoute, SockFlag::SOCK_CLOEXEC, 0)?;
+        setsockopt(&socket.fd, sockopt::ReceiveTimeout, &TimeVal::new(ANSWER_SECONDS_MAX, 0))?;
+        Ok(socket)
+    }
+
+    /// As [`open`](Self::open), for the families of generic netlink.
+    pub fn open_generic() -> io::Result<Self> {
+        let socket = Self::new(SockProtocol::NetlinkGeneric, SockFlag::SOCK_CLOEXEC, 0)?;
         setsockopt(&socket.fd, sockopt::ReceiveTimeout, &TimeVal::new(ANSWER_SECONDS_MAX, 0))?;
         Ok(socket)
     }
 
     /// A socket that hears news of these groups (a mask of `RTMGRP_…`).
     pub fn listen(groups: u32) -> io::Result<Self> {
-        Self::new(SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, groups)
+        Self::new(SockProtocol::NetlinkRoute, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, groups)
     }
 
-    fn new(flags: SockFlag, groups: u32) -> io::Result<Self> {
-        let fd = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)?;
+    fn new(protocol: SockProtocol, flags: SockFlag, groups: u32) -> io::Result<Self> {
+        let fd = socket(AddressFamily::Netlink, SockType::Raw, flags, protocol)?;
         bind(fd.as_raw_fd(), &NetlinkAddr::new(0, groups))?;
         Ok(Self { fd, sequence: AtomicU32::new(0) })
     }

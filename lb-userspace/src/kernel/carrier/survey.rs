@@ -11,7 +11,7 @@ use super::super::{Unavailable, unavailable};
 use super::clsact::{self, Way};
 use super::links::{self, Link};
 use super::netlink::Socket;
-use super::{AttachBy, Interfaces, layout, probe, set};
+use super::{AttachBy, Interfaces, drivers, layout, probe, set};
 use aya::programs::{ProgramError, SchedClassifier, Xdp, loaded_programs};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use lb_common::maps;
@@ -25,6 +25,8 @@ pub(in super::super) struct Seen {
     pub name: String,
     /// Why connections would not be carried there; none: they would.
     pub reason: Option<&'static str>,
+    /// Whether its driver says that it runs programs and takes redirected frames; none: the kernel does not tell.
+    pub xdp: Option<bool>,
     /// Programs of others that see packets before ours do, with the way that these go.
     pub before: Vec<String>,
     /// Programs of others that see what ours leave, or would.
@@ -40,8 +42,10 @@ pub(in super::super) fn interfaces(wanted: &Interfaces, pin_dir: &Path) -> io::R
     // Only CAP_SYS_ADMIN may ask for names by number.
     let name = |program: aya::programs::ProgramInfo| Some((program.id(), program.name_as_str()?.to_owned()));
     let names: HashMap<u32, String> = loaded_programs().map_while(Result::ok).filter_map(name).collect();
+    let drivers = drivers::with_xdp().unwrap_or_default();
     let look = |link: Link| {
-        let mut seen = Seen { reason: reason(&link, wanted), name: link.name, before: Vec::new(), after: Vec::new() };
+        let (reason, xdp) = (reason(&link, wanted), drivers.get(&link.index).copied());
+        let mut seen = Seen { reason, xdp, name: link.name, before: Vec::new(), after: Vec::new() };
         if seen.reason.is_none() {
             look_at_hooks(&socket, link.index, (&ours, &names), &mut seen);
         }

@@ -12,6 +12,7 @@ pub(super) fn checks(asked: &Asked) -> Vec<Check> {
     match survey::interfaces(&asked.interfaces, &asked.pin_dir) {
         Ok(seen) => {
             let mut checks = vec![interfaces(asked, &seen)];
+            checks.extend(drivers(asked, &seen));
             checks.extend(others(&seen));
             checks
         }
@@ -37,6 +38,25 @@ fn interfaces(asked: &Asked, seen: &[Seen]) -> Check {
         return asked.check("interfaces", Part::Splice, Err((found, remedy.to_owned())));
     }
     asked.check("interfaces", Part::Splice, Ok(found))
+}
+
+/// Only where XDP is wanted.
+fn drivers(asked: &Asked, seen: &[Seen]) -> Option<Check> {
+    let needed_for = "translating in the network driver; elsewhere tc does, for some more processor time a packet";
+    let with = |state: Option<bool>| {
+        let of = seen.iter().filter(move |one| one.reason.is_none() && one.xdp == state);
+        of.map(|one| one.name.clone()).collect::<Vec<_>>()
+    };
+    let (can, cannot, unknown) = (with(Some(true)), with(Some(false)), with(None));
+    if !asked.xdp || can.len() + cannot.len() + unknown.len() == 0 {
+        return None;
+    }
+    let parts = [("can", &can), ("cannot", &cannot), ("not told before kernel 6.3, and tried at the start", &unknown)];
+    let part = |(what, names): (&str, &Vec<String>)| (!names.is_empty()).then(|| format!("{what}: {}", shown(names)));
+    let found = parts.into_iter().filter_map(part).collect::<Vec<_>>().join("; ");
+    let check = Check::ok("XDP in drivers", found, needed_for);
+    let remedy = "nothing, or network drivers that run XDP programs and redirect frames";
+    Some(if cannot.is_empty() { check } else { check.but(State::Degraded, remedy) })
 }
 
 /// Programs of others that see packets before ours would, or after.
