@@ -66,6 +66,18 @@ impl Stage {
         });
     }
 
+    /// As [`expect_carried`](Self::expect_carried), when routes have changed just now: what they said is remembered for a second.
+    fn expect_carried_soon(&self, agent: &Agent, host: &str) {
+        let before = self.carried(agent);
+        agent.wait_until("the kernel carries it", |agent| {
+            let mut connection = Connection::plain(&self.lab.client, HTTP).expect("connected");
+            for _ in 0..REQUESTS {
+                assert_eq!(connection.get(host, "/").expect("an answer").status, 200, "{host}");
+            }
+            self.carried(agent).0 > before.0
+        });
+    }
+
     /// What the doctor says of programs of others; null: there are none.
     fn others(&self, agent: &Agent) -> Value {
         let pins = format!("--pin-dir={}", agent.pin_dir().display());
@@ -107,6 +119,7 @@ fn a_pod_whose_interface_comes_after_the_agent_is_carried() {
     // Gone, and another of the first name in its place, as when a pod is replaced.
     stage.lab.balancer.ip("link del pod7").expect("removed");
     make("veth1a2b3c");
+    stage.expect_carried_soon(&agent, "late.test");
     stage.expect_carried(&agent, "late.test");
     stage.expect_carried(&agent, "stream.test");
     agent.stop();

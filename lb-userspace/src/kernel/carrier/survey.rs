@@ -42,16 +42,27 @@ pub(in super::super) fn interfaces(wanted: &Interfaces, pin_dir: &Path) -> io::R
     // Only CAP_SYS_ADMIN may ask for names by number.
     let name = |program: aya::programs::ProgramInfo| Some((program.id(), program.name_as_str()?.to_owned()));
     let names: HashMap<u32, String> = loaded_programs().map_while(Result::ok).filter_map(name).collect();
-    let drivers = drivers::with_xdp().unwrap_or_default();
+    // Without a set there are no filters of ours, and 0 is no handle.
+    let mark = std::fs::canonicalize(&set).map_or(0, |set| clsact::mark(&set));
+    let (whose, drivers) = (Whose { ours, names, mark }, drivers::with_xdp().unwrap_or_default());
     let look = |link: Link| {
         let (reason, xdp) = (reason(&link, wanted), drivers.get(&link.index).copied());
         let mut seen = Seen { reason, xdp, name: link.name, before: Vec::new(), after: Vec::new() };
         if seen.reason.is_none() {
-            look_at_hooks(&socket, link.index, (&ours, &names), &mut seen);
+            look_at_hooks(&socket, link.index, &whose, &mut seen);
         }
         seen
     };
     Ok(links::list(&socket)?.into_iter().map(look).collect())
+}
+
+/// How programs of ours are told from those of others.
+struct Whose {
+    ours: Vec<u32>,
+    /// Of all programs that may be asked for.
+    names: HashMap<u32, String>,
+    /// Of our filters.
+    mark: u32,
 }
 
 /// As `attach` chooses.
@@ -69,7 +80,8 @@ fn reason(link: &Link, wanted: &Interfaces) -> Option<&'static str> {
     }
 }
 
-fn look_at_hooks(socket: &Socket, index: u32, (ours, names): (&[u32], &HashMap<u32, String>), seen: &mut Seen) {
+fn look_at_hooks(socket: &Socket, index: u32, whose: &Whose, seen: &mut Seen) {
+    let Whose { ours, names, mark } = whose;
     for (way, hook, text) in [(Way::In, Hook::Ingress, "in"), (Way::Out, Hook::Egress, "out")] {
         // Without tcx, or without the right to ask, there is nothing to tell.
         let programs = syscall::programs_of_tcx(index, hook).unwrap_or_default();
@@ -78,9 +90,10 @@ fn look_at_hooks(socket: &Socket, index: u32, (ours, names): (&[u32], &HashMap<u
             let name = names.get(id).map_or_else(|| format!("program {id}"), String::clone);
             if at < place { &mut seen.before } else { &mut seen.after }.push(format!("{text}: {name}"));
         }
-        let filters = clsact::names(socket, index, way).unwrap_or_default();
-        // Filters run after all of tcx (kernel 6.6, `sch_handle_ingress`); beside our own filters they go by priority.
-        seen.after.extend(filters.into_iter().map(|name| format!("{text}: filter {name}")));
+        let (before, after) = clsact::names_of_others(socket, index, way, *mark).unwrap_or_default();
+        // Filters run after all of tcx (kernel 6.6, `sch_handle_ingress`).
+        seen.before.extend(before.into_iter().map(|name| format!("{text}: filter {name}")));
+        seen.after.extend(after.into_iter().map(|name| format!("{text}: filter {name}")));
     }
 }
 
