@@ -5,6 +5,7 @@
 //! it, however long a cluster does not answer.
 
 mod descriptors;
+pub mod doctor;
 mod source;
 mod splice;
 mod state;
@@ -39,6 +40,8 @@ pub fn control_socket(run_dir: &Path) -> PathBuf {
 pub fn run(config: Config) -> anyhow::Result<()> {
     let _lock = lock(&config.run_dir)?;
     descriptors::raise(&config.limits);
+    let node = doctor::examine(&doctor::Node::of(&config));
+    doctor::log(&node);
     let (steering, steering_status) = open_steering(&config)?;
     let (splicer, splice_status) = splice::open(&config)?;
     let steers = steering.is_some();
@@ -61,6 +64,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
             steering_status,
             splicer: splicer.clone(),
             splice_status,
+            node: serde_json::to_value(node).unwrap_or_default(),
         },
     ));
     let server = admin::Server::start(config.admin, &control_socket(&config.run_dir), state.clone())?;

@@ -4,6 +4,7 @@
 
 pub mod check;
 pub mod cluster;
+pub mod doctor;
 pub mod edge;
 pub mod external;
 pub mod flows;
@@ -57,6 +58,8 @@ enum Command {
     Problems(ShowArgs),
     /// The state of a running agent.
     Status(ShowArgs),
+    /// What this node has of what an agent needs: kernel, privileges, interfaces, ports. Exit code 1 when something is missing.
+    Doctor(Box<doctor::DoctorArgs>),
     /// Remove everything that Sluice pinned under bpffs, and so detach it from the kernel.
     Unpin(UnpinArgs),
 }
@@ -132,6 +135,7 @@ pub fn main() -> ExitCode {
         Command::Listeners(args) => show::show(show::Noun::Listeners, &args),
         Command::Problems(args) => show::show(show::Noun::Problems, &args),
         Command::Status(args) => show::show(show::Noun::Status, &args),
+        Command::Doctor(args) => doctor::doctor(&args),
         Command::Unpin(args) => unpin(&args),
     };
     done.unwrap_or_else(|error| {

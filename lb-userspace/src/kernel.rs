@@ -9,8 +9,10 @@
 mod apply;
 mod attach;
 mod bpffs;
+mod capability;
 mod carrier;
 mod counters;
+pub mod doctor;
 mod elements;
 mod events;
 mod netns;

@@ -5,6 +5,7 @@
 //! None is ever skipped: without the eBPF object or without privilege they fail, and say why.
 
 mod carrier;
+mod doctor;
 mod events;
 mod lab;
 mod pins;

@@ -24,6 +24,9 @@ const END_MAX: Duration = Duration::from_secs(40);
 /// Time between two looks at something that will happen soon.
 const POLL: Duration = Duration::from_millis(10);
 
+/// Variable that names the agent's directory to what it is started under; its run directory is `run` therein.
+pub const SCRATCH: &str = "SLUICE_TEST_SCRATCH";
+
 /// Lines of the agent's log that a failed test shows.
 const LOG_LINES_SHOWN: usize = 60;
 
@@ -38,9 +41,10 @@ pub struct Setup {
     steering: &'static str,
     arguments: Vec<String>,
     workers: usize,
-    unprivileged: bool,
     /// Watches a cluster: instead of manifests there is a kubeconfig.
     cluster: bool,
+    /// Words before the agent's own: a program that runs it otherwise.
+    under: Vec<String>,
     pin_dir: PathBuf,
     /// The pins are another agent's, which removes them.
     pins_shared: bool,
@@ -51,7 +55,7 @@ impl Default for Setup {
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let pin_dir = format!("/sys/fs/bpf/sluice-test-{}-{number}", std::process::id());
         let (steering, arguments, pin_dir) = ("required", Vec::new(), pin_dir.into());
-        Self { steering, arguments, workers: 2, unprivileged: false, cluster: false, pin_dir, pins_shared: false }
+        Self { steering, arguments, workers: 2, under: Vec::new(), cluster: false, pin_dir, pins_shared: false }
     }
 }
 
@@ -86,8 +90,15 @@ impl Setup {
 
     /// Without any capability.
     #[must_use]
-    pub fn unprivileged(mut self) -> Self {
-        self.unprivileged = true;
+    pub fn unprivileged(self) -> Self {
+        self.under(&["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all", "--no-new-privs"])
+    }
+
+    /// Started by another program, which is given these words, then the agent's own, and becomes it. It finds the agent's
+    /// directory in the variable [`SCRATCH`].
+    #[must_use]
+    pub fn under(mut self, words: &[&str]) -> Self {
+        self.under = words.iter().map(ToString::to_string).collect();
         self
     }
 
@@ -117,14 +128,15 @@ impl Setup {
 
     fn spawn_in(&self, lab: &Lab, manifests: &Path, scratch: Scratch) -> Agent {
         let sluice = binary("sluice");
-        let mut command = if self.unprivileged {
-            let mut command = lab.balancer.command("setpriv");
-            command.args(["--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all", "--no-new-privs"]);
-            command.arg(&sluice);
-            command
-        } else {
-            lab.balancer.command(&sluice)
+        let mut command = match self.under.split_first() {
+            Some((program, arguments)) => {
+                let mut command = lab.balancer.command(program);
+                command.args(arguments).arg(&sluice);
+                command
+            }
+            None => lab.balancer.command(&sluice),
         };
+        command.env(SCRATCH, scratch.path());
         command.arg("run").args(if self.cluster { &["--cluster", "--kubeconfig"][..] } else { &["--directory"] });
         command.arg(manifests).arg("--steering").arg(self.steering);
         command.arg("--run-dir").arg(scratch.path().join("run")).arg("--pin-dir").arg(&self.pin_dir);

@@ -80,6 +80,7 @@ impl Inspect for Fake {
             requests: 0,
             steering,
             splicing,
+            node: serde_json::json!([{"name": "kernel", "state": "ok"}]),
         }
     }
 

@@ -85,6 +85,8 @@ pub struct Status {
     pub requests: u64,
     pub steering: SteeringStatus,
     pub splicing: SpliceStatus,
+    /// What was found at the start of what is needed of this node: a list of checks with state and remedy.
+    pub node: serde_json::Value,
 }
 
 /// Whether the kernel carries connections that need no more routing.

@@ -26,7 +26,7 @@ pub fn raise(limits: &Limits) {
         }
     };
     if now < needed(limits) {
-        let connections = now.saturating_sub(OTHERS) / 2;
+        let connections = connections(now);
         tracing::warn!(
             files = now,
             needed = needed(limits),
@@ -37,8 +37,13 @@ pub fn raise(limits: &Limits) {
 }
 
 /// For each client's connection, one to an endpoint.
-fn needed(limits: &Limits) -> u64 {
+pub fn needed(limits: &Limits) -> u64 {
     u64::try_from(limits.connections_max).unwrap_or(u64::MAX).saturating_mul(2).saturating_add(OTHERS)
+}
+
+/// Connections that so many files are enough for.
+pub fn connections(files: u64) -> u64 {
+    files.saturating_sub(OTHERS) / 2
 }
 
 #[cfg(test)]

@@ -38,6 +38,8 @@ pub struct Parts {
     /// Looks after what the kernel carries; `None`: it carries nothing.
     pub splicer: Option<splice::Shared>,
     pub splice_status: SpliceStatus,
+    /// What was found of what is needed of this node.
+    pub node: serde_json::Value,
 }
 
 /// A listening socket with the address that it serves.
@@ -68,6 +70,7 @@ struct Shared {
     steering_status: SteeringStatus,
     splicer: Option<splice::Shared>,
     splice_status: SpliceStatus,
+    node: serde_json::Value,
 }
 
 struct Configuration {
@@ -80,12 +83,23 @@ struct Configuration {
 impl State {
     pub fn new(config: &Config, parts: Parts) -> Self {
         let Parts { publisher, keys, counters, access_log, feeds, reports, steering, mut steering_status, .. } = parts;
-        let (splicer, splice_status) = (parts.splicer, parts.splice_status);
+        let (splicer, splice_status, node) = (parts.splicer, parts.splice_status, parts.node);
         if let Some(steering) = &steering {
             steering_status.kernel = serde_json::to_value(steering.report()).unwrap_or_default();
         }
         Self {
-            parts: Shared { publisher, keys, counters, access_log, feeds, reports, steering_status, splicer, splice_status },
+            parts: Shared {
+                publisher,
+                keys,
+                counters,
+                access_log,
+                feeds,
+                reports,
+                steering_status,
+                splicer,
+                splice_status,
+                node,
+            },
             workers: config.workers.get(),
             steering: Mutex::new(steering),
             configuration: Mutex::new(Configuration {
@@ -236,6 +250,7 @@ impl Inspect for State {
             requests: sum(|c| c.requests.get()),
             steering: self.parts.steering_status.clone(),
             splicing: self.splicing(),
+            node: self.parts.node.clone(),
         }
     }
 

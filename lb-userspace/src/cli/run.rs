@@ -207,7 +207,7 @@ impl RunArgs {
 }
 
 /// What was given, else every address: IPv4, and IPv6 where this kernel has it.
-fn or_every_address(given: &[SocketAddr], port: u16) -> Vec<SocketAddr> {
+pub(super) fn or_every_address(given: &[SocketAddr], port: u16) -> Vec<SocketAddr> {
     if !given.is_empty() {
         return given.to_vec();
     }

@@ -175,6 +175,8 @@ fn status(value: &Value) -> String {
             lines.push(vec![name.clone(), contact(field)]);
         } else if name == "reports" {
             lines.push(vec![name.clone(), reports(field)]);
+        } else if name == "node" {
+            lines.push(vec![name.clone(), node(field)]);
         } else {
             lines.push(vec![name.clone(), cell(field)]);
         }
@@ -211,6 +213,16 @@ fn contact(contact: &Value) -> String {
     let waits = if waits.is_empty() { String::new() } else { format!("; waits for {}", waits.join(", ")) };
     let failure = if contact["failure"].is_null() { String::new() } else { format!("; {}", cell(&contact["failure"])) };
     age + &waits + &failure
+}
+
+/// What is not as it should be on this node, by name.
+fn node(checks: &Value) -> String {
+    let checks = checks.as_array().map(Vec::as_slice).unwrap_or_default();
+    let lacking: Vec<String> = checks.iter().filter(|check| check["state"] != "ok").map(|c| cell(&c["name"])).collect();
+    match lacking.is_empty() {
+        true => format!("{} checks, all ok", checks.len()),
+        false => format!("{} checks; lacking: {} (`sluice doctor` says what for)", checks.len(), lacking.join(", ")),
+    }
 }
 
 /// A cell of text; control characters of configuration are escaped, so that they cannot drive a terminal.

@@ -18,10 +18,14 @@ const STANDARD: &str = "/sys/fs/bpf";
 pub(super) fn ensure(pin_dir: &Path) -> Result<(), Unavailable> {
     let existing = pin_dir.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("/"));
     if !is_bpffs(existing) {
-        let mount_point = if pin_dir.starts_with(STANDARD) { Path::new(STANDARD) } else { pin_dir };
-        mount_at(mount_point)?;
+        mount_at(mount_point(pin_dir))?;
     }
     std::fs::create_dir_all(pin_dir).map_err(|source| fault(pin_dir, source))
+}
+
+/// Where one is mounted for a pin directory that lies on none.
+pub(super) fn mount_point(pin_dir: &Path) -> &Path {
+    if pin_dir.starts_with(STANDARD) { Path::new(STANDARD) } else { pin_dir }
 }
 
 /// Whether a path lies on a bpffs; a path that cannot be looked at does not.
@@ -39,9 +43,25 @@ fn mount_at(path: &Path) -> Result<(), Unavailable> {
     }
     // Only root may reach our pins: whoever can write the maps can take connections over.
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    mount(Some("bpf"), path, Some("bpf"), flags, Some("mode=0700")).map_err(|errno| fault(path, errno.into()))?;
+    mount(Some("bpf"), path, Some("bpf"), flags, Some("mode=0700")).map_err(|errno| unmounted(path, errno.into()))?;
     tracing::info!(path = %path.display(), "mounted a bpffs");
     Ok(())
+}
+
+/// Nobody mounted one, and we could not.
+fn unmounted(path: &Path, source: io::Error) -> Unavailable {
+    match source.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => Unavailable::NoPrivilege {
+            action: format!(
+                "mount a bpffs at {}, where none is (mounted beforehand by `mount -t bpf bpf {}`, it needs no CAP_SYS_ADMIN \
+                 of the agent)",
+                path.display(),
+                mount_point(path).display()
+            ),
+            source,
+        },
+        _ => fault(path, source),
+    }
 }
 
 fn fault(path: &Path, source: io::Error) -> Unavailable {

@@ -20,6 +20,7 @@ mod records;
 mod report;
 pub(super) mod set;
 mod setup;
+pub(super) mod survey;
 
 pub use follow::Follower;
 pub use probe::probe;

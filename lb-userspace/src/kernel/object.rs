@@ -3,7 +3,7 @@
 //! Owns: the bytes (`build.rs` finds them) and the hand-over to aya. Goes in: pins of maps that exist already.
 //! Comes out: the loaded program and its maps. Does not do: attaching, pinning what is new.
 
-use super::Unavailable;
+use super::{Unavailable, unavailable};
 use aya::maps::{HashMap, Map, MapData, PerCpuArray, SockMap};
 use aya::programs::SkLookup;
 use aya::{Ebpf, EbpfError, EbpfLoader};
@@ -57,6 +57,18 @@ pub(super) fn load(object: &[u8], pins: &Path) -> Result<Loaded, Unavailable> {
         counters: typed(take(&mut ebpf, maps::COUNTERS)?)?,
     };
     Ok(Loaded { ebpf, maps })
+}
+
+/// Loads program and maps as [`load`] does, names nothing, and drops them.
+pub(super) fn try_load(object: &[u8]) -> Result<(), Unavailable> {
+    if object.is_empty() {
+        return Err(Unavailable::ObjectMissing);
+    }
+    unavailable::check_kernel()?;
+    let mut loader = EbpfLoader::new();
+    shrink(&mut loader, &OF_SPLICE);
+    let mut ebpf = loader.load(object).map_err(|e| Unavailable::from_aya("make maps", e))?;
+    program(&mut ebpf)?.load().map_err(|e| Unavailable::from_aya("load a program", e))
 }
 
 /// aya makes all maps of an object, whoever uses them. Those that the caller does not use get one element (a ring, one

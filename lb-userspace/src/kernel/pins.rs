@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 /// Begins the name of a directory with a whole set of pins of one version.
-const WHOLE: &str = "abi-";
+pub(super) const WHOLE: &str = "abi-";
 /// Begins the name of a set that is being made; one is left when an agent dies meanwhile.
 const UNFINISHED: &str = "new-";
 /// Begins the name of a set that steers until its successor is filled.

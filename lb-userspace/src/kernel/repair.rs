@@ -73,6 +73,13 @@ pub(super) fn end(socket: BorrowedFd<'_>) -> io::Result<End> {
     Ok(End { snd_nxt, rcv_nxt, ..outline })
 }
 
+/// Whether repair mode is allowed in the network namespace of this thread, tried on a socket that is dropped.
+pub(super) fn try_mode() -> io::Result<()> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+    set(socket.as_fd(), libc::TCP_REPAIR, REPAIR_ON)?;
+    set(socket.as_fd(), libc::TCP_REPAIR, REPAIR_OFF_NO_PROBE)
+}
+
 /// As [`end`], but for the sequence numbers.
 pub(super) fn outline(socket: BorrowedFd<'_>) -> io::Result<End> {
     let sock = SockRef::from(&socket);

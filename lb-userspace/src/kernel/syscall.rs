@@ -31,6 +31,9 @@ const BPF_XDP: u32 = 37;
 const BPF_TCX_INGRESS: u32 = 46;
 const BPF_TCX_EGRESS: u32 = 47;
 
+/// Programs of one hook that are listed; the kernel runs at most 64 (`BPF_MPROG_MAX`).
+const LISTED_MAX: usize = 64;
+
 /// Before all programs that are there, when no other is named (`linux/bpf.h`, kernel 6.6).
 const BPF_F_BEFORE: u32 = 1 << 3;
 /// In the driver or not at all (`linux/if_link.h`).
@@ -179,6 +182,37 @@ pub fn attach_to_interface(program: BorrowedFd<'_>, ifindex: u32, hook: Hook) ->
     // SAFETY: `LinkCreate` is the kernel's layout; it holds no pointer.
     let fd = unsafe { bpf(BPF_LINK_CREATE, &mut attr) }?;
     owned(fd)
+}
+
+/// Numbers of the programs that tcx runs on an interface, in their order; the first [`LISTED_MAX`].
+pub fn programs_of_tcx(ifindex: u32, hook: Hook) -> io::Result<Vec<u32>> {
+    let attach_type = if hook == Hook::Egress { BPF_TCX_EGRESS } else { BPF_TCX_INGRESS };
+    let mut ids = [0u32; LISTED_MAX];
+    let prog_ids = ids.as_mut_ptr().expose_provenance() as u64;
+    let count = LISTED_MAX as u32;
+    let mut attr = attr::Query { target_ifindex: ifindex, attach_type, prog_ids, count, ..attr::Query::default() };
+    // SAFETY: `Query` is the kernel's layout; `prog_ids` has room for `count` numbers and lives until the call returns.
+    let asked = unsafe { bpf(BPF_PROG_QUERY, &mut attr) };
+    match asked {
+        // More than there is room for: the first ones are there.
+        Err(error) if error.raw_os_error() != Some(libc::ENOSPC) => Err(error),
+        _ => Ok(ids.into_iter().take(attr.count as usize).take_while(|id| *id != 0).collect()),
+    }
+}
+
+/// Calls with arguments that are longer than a page: the kernel refuses them unread. An error says that the call does not get
+/// so far: `ENOSYS` from a kernel that has it not, `EPERM` from a seccomp filter, or before 6.5 from a kernel that asks for
+/// CAP_BPF first.
+pub fn try_call() -> io::Result<()> {
+    const LONGER_THAN_ANY_PAGE: usize = 1 << 20;
+    let nothing = std::ptr::null::<u8>();
+    // SAFETY: the kernel reads no byte at an address whose length it refuses (`bpf_check_uarg_tail_zero`); would it, it
+    // would find that there is nothing and say so.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, BPF_OBJ_GET_INFO_BY_FD, nothing, LONGER_THAN_ANY_PAGE) };
+    match io::Error::last_os_error() {
+        error if result < 0 && !matches!(error.raw_os_error(), Some(libc::E2BIG | libc::EFAULT)) => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Asks how many programs tcx runs on the way in of an interface: an error where the kernel has no tcx.

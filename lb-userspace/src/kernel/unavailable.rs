@@ -4,6 +4,7 @@
 //! [`Unavailable`], whose text is the reason and the remedy, fit for one log line.
 //! Does not do: deciding whether to go on without steering (`app`).
 
+use super::capability::{self, Capability};
 use aya::EbpfError;
 use aya::programs::ProgramError;
 use std::error::Error;
@@ -11,7 +12,7 @@ use std::io;
 use std::path::PathBuf;
 
 /// Least kernel: `sk_lookup` came with 5.9.
-const KERNEL_MIN: (u32, u32) = (5, 9);
+pub(super) const KERNEL_MIN: (u32, u32) = (5, 9);
 
 /// Lines at the end of the verifier's log that say what it refused.
 const VERIFIER_LINES_MAX: usize = 12;
@@ -56,7 +57,8 @@ pub enum Unavailable {
     /// Not allowed.
     #[error(
         "not allowed to {action}; run as root or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON \
-         (and CAP_SYS_ADMIN where no bpffs is mounted)"
+         (and CAP_SYS_ADMIN where no bpffs is mounted); {}",
+        capability::verdict()
     )]
     NoPrivilege {
         /// What was refused.
@@ -116,6 +118,11 @@ impl Unavailable {
             EbpfError::ProgramError(ProgramError::LoadError { io_error, verifier_log })
                 if !matches!(io_error.raw_os_error(), Some(libc::EPERM | libc::ENOSYS)) =>
             {
+                // Its own reason is about pointers, and misleads.
+                if io_error.raw_os_error() == Some(libc::EACCES) && !capability::effective().has(Capability::Perfmon) {
+                    let action = "have our programs verified without CAP_PERFMON".to_owned();
+                    return Self::NoPrivilege { action, source: io_error };
+                }
                 Self::Refused { log: last_lines(&verifier_log.to_string()), source: io_error }
             }
             error => match os_error(&error) {
@@ -158,7 +165,8 @@ pub(super) fn release() -> io::Result<String> {
     Ok(std::fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().to_owned())
 }
 
-fn version(release: &str) -> Option<(u32, u32)> {
+/// Major and minor number of a release.
+pub(super) fn version(release: &str) -> Option<(u32, u32)> {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit());
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }

@@ -81,7 +81,9 @@ impl Api {
     /// Starts Sluice on it.
     pub fn start_sluice_unready(&self, bench: &Bench) -> Result<Process> {
         let mut command = bench.lab.proxy_command("1", bench.sluice.as_deref().context("Sluice is measured")?);
-        command.args(["run", "--cluster", "--watch-ingress-without-class", "true", "--kubeconfig"]).arg(&self.kubeconfig);
+        command
+            .args(["run", "--cluster", "--watch-ingress-without-class", "true", "--kubeconfig"])
+            .arg(&self.kubeconfig);
         command.args(["--shutdown-delay-seconds", "0", "--workers", "1"]);
         sluice_listeners(&mut command);
         bench.lab.limit(None)?;

@@ -107,6 +107,35 @@ pub(super) fn find(socket: &Socket, index: u32, way: Way, mark: u32) -> io::Resu
     }
 }
 
+/// Names of the filters that are not of a mark, as far as filters have names, else their kinds: those that run before ours,
+/// and the others. Filters run in the order of their priorities.
+pub(super) fn names_of_others(
+    socket: &Socket,
+    index: u32,
+    way: Way,
+    mark: u32,
+) -> io::Result<(Vec<String>, Vec<String>)> {
+    let answers = socket.dump(Message::new(libc::RTM_GETTFILTER, 0, &tcmsg(index, 0, way.parent(), 0)))?;
+    let ours = answers.iter().find_map(|answer| ours(answer, way, mark)).map(|filter| filter.priority);
+    let one = |answer: &Answer| {
+        let (handle, info) = (number(&answer.body, 8)?, number(&answer.body, 16)?);
+        // The kernel lists each priority once without a filter, with handle 0.
+        let is_other = handle != 0 && handle != mark;
+        is_other.then_some((ours.is_some_and(|ours| info >> 16 < ours), name(answer)?))
+    };
+    let (before, after): (Vec<_>, Vec<_>) = answers.iter().filter_map(one).partition(|(before, _)| *before);
+    let names = |filters: Vec<(bool, String)>| filters.into_iter().map(|(_, name)| name).collect();
+    Ok((names(before), names(after)))
+}
+
+fn name(answer: &Answer) -> Option<String> {
+    let of = |wanted: u16, bytes| attributes(bytes).find(|(kind, _)| *kind == wanted).map(|(_, value)| value);
+    let body = answer.body.get(20..)?;
+    let kind = of(libc::TCA_KIND, body).map(text).unwrap_or_default();
+    let name = of(libc::TCA_OPTIONS, body).filter(|_| kind == "bpf").and_then(|options| of(BPF_NAME, options));
+    Some(name.map_or(kind, text))
+}
+
 /// Removes the filter of a mark, if there is one. Answers whether there was.
 pub(super) fn detach(socket: &Socket, index: u32, way: Way, mark: u32) -> io::Result<bool> {
     let Some(filter) = find(socket, index, way, mark)? else { return Ok(false) };

@@ -26,6 +26,8 @@ const DEV_GET: u8 = 1;
 const DEV_CHANGED: u8 = 4;
 const IFINDEX: u16 = 1;
 const XDP_FEATURES: u16 = 3;
+/// `NETDEV_XDP_ACT_BASIC | NETDEV_XDP_ACT_REDIRECT`.
+const RUNS_PROGRAMS: u32 = 1 | 1 << 1;
 /// `NETDEV_XDP_ACT_NDO_XMIT`.
 const TAKES_FRAMES: u32 = 1 << 2;
 
@@ -62,9 +64,18 @@ impl Drivers {
 
     /// Whether an interface takes frames that are redirected to it.
     pub fn takes_frames(&self, index: u32) -> io::Result<bool> {
+        Ok(self.features(index)? & TAKES_FRAMES != 0)
+    }
+
+    /// Whether an interface runs a program that redirects, in its driver.
+    pub fn runs_programs(&self, index: u32) -> io::Result<bool> {
+        Ok(self.features(index)? & RUNS_PROGRAMS == RUNS_PROGRAMS)
+    }
+
+    fn features(&self, index: u32) -> io::Result<u32> {
         let question = Message::new(self.numbers.family, 0, &head(DEV_GET, VERSION));
         let answers = self.socket.ask(question.attribute(IFINDEX, &index.to_ne_bytes()))?;
-        Ok(answers.iter().any(|answer| device(&answer.body).is_some_and(|(_, takes)| takes)))
+        Ok(answers.iter().find_map(|answer| device(&answer.body)).map_or(0, |(_, features)| features))
     }
 
     /// What has changed since the last call; empty when nothing has.
@@ -96,11 +107,11 @@ fn one(answer: &Answer) -> Option<News> {
     device(&answer.body).map(|(index, _)| News::Driver(index))
 }
 
-/// An interface, and whether it takes frames.
-fn device(body: &[u8]) -> Option<(u32, bool)> {
+/// An interface, and what its driver can do.
+fn device(body: &[u8]) -> Option<(u32, u32)> {
     let value = |wanted| attributes(body.get(HEAD..)?).find(|(kind, _)| *kind == wanted).map(|(_, value)| value);
     let features = value(XDP_FEATURES).and_then(low);
-    Some((number(value(IFINDEX)?, 0)?, features.is_some_and(|features| features & TAKES_FRAMES != 0)))
+    Some((number(value(IFINDEX)?, 0)?, features.unwrap_or(0)))
 }
 
 /// The lower half of a number of 64 bits.
@@ -133,8 +144,8 @@ mod tests {
 
     #[test]
     fn what_a_driver_says_is_read() {
-        assert_eq!(device(&body(DEV_GET, 0x77)), Some((7, true)));
-        assert_eq!(device(&body(DEV_GET, 0x3)), Some((7, false)));
+        assert_eq!(device(&body(DEV_GET, 0x77)), Some((7, 0x77)));
+        assert_eq!(device(&body(DEV_GET, 0x3)), Some((7, 0x3)));
         let said = |command| one(&Answer { kind: 30, body: body(command, 0) });
         assert_eq!(said(DEV_CHANGED), Some(News::Driver(7)));
         assert_eq!(said(DEV_GET), None);

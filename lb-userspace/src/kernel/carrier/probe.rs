@@ -67,7 +67,7 @@ fn has_xdp() -> Result<bool, Unavailable> {
 }
 
 /// Asks at any interface: without tcx the kernel does not know the question.
-fn tcx() -> io::Result<()> {
+pub(super) fn tcx() -> io::Result<()> {
     let links = links::list(&Socket::open()?)?;
     let link = links.first().ok_or(io::ErrorKind::NotFound)?;
     syscall::query_tcx(link.index).map(drop)
