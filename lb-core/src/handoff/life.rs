@@ -85,6 +85,7 @@ fn status(conn: &Conn) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lb_common::splice::Direction;
     use lb_common::splice::{DIRTY, FREE, WAITING};
 
     const LIMITS: Limits = Limits { idle_ns: 1_000, grace_ns: 50, drain_ns: 300 };
