@@ -4,7 +4,7 @@
 //! spoil the others. Does not read files, and does not know what the objects mean.
 
 mod compact;
-mod decode;
+pub mod decode;
 mod document;
 
 use super::super::message::bounded;
