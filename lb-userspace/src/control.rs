@@ -4,6 +4,7 @@
 //! and [`config::Objects`]. Comes out: [`Translated`], a Snapshot with everything that its owners should know.
 //! Does not publish: that is [`crate::publish`]'s work, called by whoever owns the sink.
 
+pub mod admission;
 pub mod few;
 pub mod message;
 pub mod names;

@@ -4,6 +4,7 @@ use lb_core::Problem;
 use lb_core::model::ObjectRef;
 use lb_core::problem::Severity;
 use lb_tests::apiserver::{ApiServer, Call};
+use lb_tests::kubectl::Kubectl;
 use lb_userspace::config::{self, Objects, Report};
 use lb_userspace::control::object::Object;
 use lb_userspace::control::report::{Reporter, Settings, State, Subject};
@@ -323,13 +324,20 @@ fn events_are_shown_once_counted_and_resolved() {
         server.put(&ingress("a", "sluice", "web"));
         let with = |settings: &mut Settings| settings.times.repeat_ms = 500;
         let mut one = Agent::start(&server, "one", with).await;
-        until(&server, &mut [&mut one], "an Event", |_| !events(&server, "a").is_empty()).await;
+        let both = |server: &ApiServer| !events(server, "a").is_empty() && status(server, "a") == ours();
+        until(&server, &mut [&mut one], "an Event", |_| both(&server)).await;
         let event = events(&server, "a").remove(0);
         let ingress_uid = server.get("Ingress", "shop", "a").expect("there")["metadata"]["uid"].clone();
         assert_eq!((&event["type"], &event["reason"]), (&json!("Warning"), &json!("ServiceMissing")), "{event}");
         assert_eq!((&event["regarding"]["uid"], &event["reportingInstance"]), (&ingress_uid, &json!("one")));
         let note = event["note"].as_str().expect("a note");
         assert!(note.starts_with("spec.rules[0].http.paths[0].backend") && note.contains("Remedy: "), "{note}");
+        // What an owner sees.
+        let kubectl = Kubectl::new(&server.kubeconfig(server.admin_token()));
+        let described = kubectl.ok(&["-n", "shop", "describe", "ingress", "a"]);
+        for word in ["Warning", "ServiceMissing", "sluice.dev/ingress", "203.0.113.1", "Remedy: "] {
+            assert!(described.contains(word), "{word} in {described}");
+        }
         let count = |server: &ApiServer| events(server, "a")[0]["series"]["count"].as_i64().unwrap_or(1);
         until(&server, &mut [&mut one], "a series", |_| count(&server) >= 3).await;
 

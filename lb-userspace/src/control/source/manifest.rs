@@ -4,7 +4,7 @@
 //! spoil the others. Does not read files, and does not know what the objects mean.
 
 mod compact;
-pub(super) mod decode;
+pub mod decode;
 mod document;
 
 use super::super::message::bounded;
