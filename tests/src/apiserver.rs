@@ -12,6 +12,7 @@ mod access;
 mod admission;
 mod answer;
 mod ask;
+mod birth;
 mod bulk;
 mod call;
 mod clock;
@@ -49,7 +50,7 @@ pub use fault::Faults;
 
 use crate::netns::Namespace;
 use crate::scratch::Scratch;
-use access::MASTERS;
+use access::ADMINS;
 use credential::Credential;
 use manifest::{key, shown};
 use resource::named;
@@ -108,7 +109,7 @@ impl ApiServer {
         let listener = bind(address);
         let address = listener.local_addr().expect("a bound socket has an address");
         let (shared, credential) = (Arc::new(Shared::new()), Credential::new(address.ip()));
-        let admin_token = shared.tokens().issue(User::new("admin", &[MASTERS]));
+        let admin_token = shared.tokens().issue(User::new("admin", &[ADMINS]));
         let listeners = vec![Listener::start(listener, Some(credential.config.clone()), shared.clone())];
         let (files, file_number) = (Scratch::new(), AtomicUsize::new(0));
         let server = Self { shared, credential, address, files, file_number, admin_token, listeners };

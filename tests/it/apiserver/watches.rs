@@ -89,9 +89,33 @@ fn bookmarks_streaming_lists_and_ends() {
         let (got, status) = client.get(&format!("{CONFIG_MAPS}?{query}"));
         assert_eq!((got, status["reason"].as_str()), (code, Some(reason)), "{query}: {status}");
     }
+    server.faults().stream_expiry(true);
+    let event = client.watch(&format!("{CONFIG_MAPS}?watch=1&resourceVersion=1")).next();
+    assert_eq!(
+        (&event["type"], &event["object"]["code"], &event["object"]["reason"]),
+        (&json!("ERROR"), &json!(410), &json!("Expired"))
+    );
     server.faults().refuse_streaming_lists(true);
     assert_eq!(client.get(&format!("{CONFIG_MAPS}?{STREAMING}")).0, 422, "an older server");
     let version = server.resource_version();
     let mut watch = client.watch(&format!("{CONFIG_MAPS}?watch=1&timeoutSeconds=1&resourceVersion={version}"));
     assert_eq!(watch.next_within(Duration::from_secs(5)), Ok(None), "its time is up");
+}
+
+#[test]
+fn watches_by_http_1() {
+    let server = ApiServer::start();
+    let (url, token) = (server.url(), format!("Authorization: Bearer {}", server.admin_token()));
+    let authority = server.service_account_dir(server.admin_token(), "default").join("ca.crt").display().to_string();
+    let path = format!("{url}/api/v1/namespaces?watch=1&timeoutSeconds=1");
+    let curl =
+        ["-sS", "--http1.1", "--max-time", "10", "-w", "%{http_version}", "--cacert", &authority, "-H", &token, &path];
+    let output = std::process::Command::new("curl").args(curl).output().expect("curl");
+    let shown = String::from_utf8_lossy(&output.stdout);
+    let lines: Vec<&str> = shown.lines().collect();
+    assert!(output.status.success() && lines.len() == 5 && lines[4] == "1.1", "{shown}");
+    assert!(
+        lines[..4].iter().all(|line| line.starts_with(r#"{"type":"ADDED","object":{"kind":"Namespace""#)),
+        "{shown}"
+    );
 }

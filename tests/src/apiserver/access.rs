@@ -10,8 +10,8 @@ use super::store::Store;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// The group that may do everything.
-pub const MASTERS: &str = "system:masters";
+/// The group that may do everything (kubeadm's, which it binds to `cluster-admin`).
+pub const ADMINS: &str = "kubeadm:cluster-admins";
 
 /// Who asks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -69,11 +69,11 @@ impl Tokens {
         token
     }
 
-    /// Makes tokens invalid: one, or all but those of `system:masters`.
+    /// Makes tokens invalid: one, or all but those of administrators.
     pub fn expire(&mut self, token: Option<&str>) {
         self.valid.retain(|known, user| match token {
             Some(token) => known != token,
-            None => user.groups.iter().any(|group| group == MASTERS),
+            None => user.groups.iter().any(|group| group == ADMINS),
         });
     }
 
@@ -118,7 +118,7 @@ pub fn check(store: &Store, user: &User, want: &Want<'_>) -> Result<(), Failure>
 /// Whether the roles allow it.
 #[must_use]
 pub fn is_allowed(store: &Store, user: &User, want: &Want<'_>) -> bool {
-    if user.groups.iter().any(|group| group == MASTERS) {
+    if user.groups.iter().any(|group| group == ADMINS) {
         return true;
     }
     let cluster = store.all(named("ClusterRoleBinding"), "").map(|(_, binding)| binding.value());

@@ -3,9 +3,10 @@
 //! Goes in: a request as hyper has it. Comes out: the response, always: a refusal is a `Status` object. This file is the
 //! order of things: faults, authentication, permission, the verb, webhooks, storage. Does not do: the verbs themselves.
 
-use super::access::{self, MASTERS, User, Want};
+use super::access::{self, ADMINS, User, Want};
 use super::admission;
 use super::ask::{self, Ask};
+use super::birth;
 use super::call::Call;
 use super::clock;
 use super::content::Content;
@@ -78,7 +79,7 @@ async fn respond(
     if path == "/version" {
         return Ok(json_response(200, discovery::version().to_string()));
     }
-    let user = if is_trusted { User::new("admin", &[MASTERS]) } else { shared.tokens().user(header(AUTHORIZATION))? };
+    let user = if is_trusted { User::new("admin", &[ADMINS]) } else { shared.tokens().user(header(AUTHORIZATION))? };
     let accept = header(ACCEPT).unwrap_or_default();
     if let Some((document, kind)) = discovery::document(path, accept) {
         return Ok(response(200, kind, Content::whole(document.to_string())));
@@ -174,7 +175,7 @@ async fn change(shared: &Shared, ask: &Ask, operation: &str, body: &Body) -> Res
         let draft = {
             let store = shared.store();
             match (ask.verb, body) {
-                ("create", Body::Object(value)) => write::create(&store, ask, value, skew_s)?,
+                ("create", Body::Object(value)) => birth::create(&store, ask, value, skew_s)?,
                 ("update", Body::Object(value)) => write::update(&store, ask, value, skew_s)?,
                 ("patch", patch) => write::patch(&store, ask, patch, skew_s)?,
                 ("delete" | "deletecollection", Body::Object(options)) => write::delete(&store, ask, options, skew_s)?,

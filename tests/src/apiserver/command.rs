@@ -28,6 +28,7 @@ refuse N CODE [VERB [RESOURCE]]   refuse the next N requests
 slow-lists MS, delay RESOURCE MS  lists take longer; events of a resource come later
 duplicates on|off              send every event twice
 streaming on|off               whether sendInitialEvents is served
+stream-expiry on|off           410 at the start of a watch as an event
 skew S                         the clock is ahead by S seconds
 bookmarks MS                   how often watches get bookmarks
 expire-tokens [TOKEN]          one, or all but the administrator's";
@@ -43,7 +44,6 @@ pub fn run(server: &ApiServer, line: &str) -> Result<String, String> {
     }
     let words: Vec<&str> = line.split_whitespace().collect();
     let space = |namespace: &&str| if *namespace == "-" { String::new() } else { (*namespace).to_owned() };
-    let done = |(): ()| Ok(String::new());
     match words.as_slice() {
         ["help"] => Ok(HELP.to_owned()),
         ["get", kind, namespace, name] => {
@@ -63,17 +63,18 @@ pub fn run(server: &ApiServer, line: &str) -> Result<String, String> {
         ["version"] => Ok(server.resource_version().to_string()),
         ["calls"] => Ok(calls(server).to_string()),
         ["writes"] => Ok(json!(server.writes()).to_string()),
-        ["forget"] => done(server.forget_calls()),
-        ["compact"] => done(server.compact()),
-        ["expire-tokens"] => done(server.expire_tokens(None)),
-        ["expire-tokens", token] => done(server.expire_tokens(Some(token))),
-        fault => break_it(server, fault),
+        silent => obey(server, silent),
     }
 }
 
-fn break_it(server: &ApiServer, words: &[&str]) -> Result<String, String> {
+/// Commands that answer nothing.
+fn obey(server: &ApiServer, words: &[&str]) -> Result<String, String> {
     let faults = server.faults();
     match words {
+        ["forget"] => server.forget_calls(),
+        ["compact"] => server.compact(),
+        ["expire-tokens"] => server.expire_tokens(None),
+        ["expire-tokens", token] => server.expire_tokens(Some(token)),
         ["disconnect"] => faults.disconnect_watches(),
         ["expire-watches"] => faults.expire_watches(),
         ["watch-events-max", "off"] => faults.watch_events_max(None),
@@ -88,6 +89,7 @@ fn break_it(server: &ApiServer, words: &[&str]) -> Result<String, String> {
         ["delay", resource, ms] => faults.delay_events(resource, Duration::from_millis(number(ms)?)),
         ["duplicates", switch] => faults.duplicate_events(is_on(switch)?),
         ["streaming", switch] => faults.refuse_streaming_lists(!is_on(switch)?),
+        ["stream-expiry", switch] => faults.stream_expiry(is_on(switch)?),
         ["skew", seconds] => faults.skew(number(seconds)?),
         ["bookmarks", ms] => faults.bookmark_every(Duration::from_millis(number(ms)?)),
         _ => return Err(format!("no such command: {}; try help", words.join(" "))),

@@ -103,7 +103,7 @@ fn aggregated(groups: &[&str]) -> Value {
     let items: Vec<Value> = groups
         .iter()
         .map(|group| {
-            let resources: Vec<Value> = of_group(group).map(|resource| discovered(resource)).collect();
+            let resources: Vec<Value> = of_group(group).map(discovered).collect();
             let version = json!({"version": "v1", "resources": resources, "freshness": "Current"});
             json!({"metadata": {"name": group, "creationTimestamp": null}, "versions": [version]})
         })

@@ -35,6 +35,7 @@ pub(super) struct State {
     pub duplicates: bool,
     pub watch_events_max: Option<usize>,
     pub is_streaming_refused: bool,
+    pub is_expiry_streamed: bool,
     pub skew_s: i64,
     pub bookmark_every: Duration,
 }
@@ -65,6 +66,7 @@ impl Faults {
             duplicates: false,
             watch_events_max: None,
             is_streaming_refused: false,
+            is_expiry_streamed: false,
             skew_s: 0,
             bookmark_every: BOOKMARK_EVERY,
         };
@@ -145,6 +147,11 @@ impl Faults {
     /// Refuses `sendInitialEvents` with 422, as servers without the feature `WatchList` do.
     pub fn refuse_streaming_lists(&self, is_refused: bool) {
         self.lock().is_streaming_refused = is_refused;
+    }
+
+    /// Watches that begin too far back get 200 and an ERROR event with 410, as the real watch cache does, instead of 410.
+    pub fn stream_expiry(&self, is_streamed: bool) {
+        self.lock().is_expiry_streamed = is_streamed;
     }
 
     /// The server's clock is this much ahead (or behind, when negative).

@@ -3,6 +3,7 @@
 //! Goes in: YAML or values. Comes out: stored objects. Missing namespaces are made. Does not do: validation, webhooks,
 //! roles; those are for clients.
 
+use super::birth;
 use super::event;
 use super::object::Object;
 use super::resource::{Resource, by_kind, named};
@@ -37,7 +38,7 @@ pub fn put(shared: &Shared, value: &Value) -> Result<Value, String> {
     }
     let given = new["metadata"]["creationTimestamp"].clone();
     rules::set_defaults(resource, &mut new);
-    write::stamp(resource, &mut new, shared.faults.skew_s());
+    birth::stamp(resource, &mut new, shared.faults.skew_s());
     if given.is_string() {
         new["metadata"]["creationTimestamp"] = given.clone();
     }

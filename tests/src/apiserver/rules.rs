@@ -106,19 +106,10 @@ pub fn validate(resource: &Resource, value: &Value) -> Result<(), Failure> {
     match resource.kind {
         "Ingress" => check_ingress(value, &mut causes),
         "Event" if resource.is_new_event() => check_event(value, &mut causes),
-        "Lease" => {
-            if value["spec"]["leaseDurationSeconds"].as_i64().is_some_and(|seconds| seconds <= 0) {
-                causes.push(invalid("spec.leaseDurationSeconds", "must be greater than 0"));
-            }
+        "Lease" if value["spec"]["leaseDurationSeconds"].as_i64().is_some_and(|seconds| seconds <= 0) => {
+            causes.push(invalid("spec.leaseDurationSeconds", "must be greater than 0"));
         }
-        "Service"
-            if value["spec"]["type"] != "ExternalName"
-                && value["spec"]["ports"].as_array().is_none_or(Vec::is_empty) =>
-        {
-            if value["spec"]["clusterIP"] != "None" {
-                causes.push(required("spec.ports"));
-            }
-        }
+        "Service" if lacks_ports(&value["spec"]) => causes.push(required("spec.ports")),
         "EndpointSlice" if !matches!(value["addressType"].as_str(), Some("IPv4" | "IPv6" | "FQDN")) => {
             causes.push(required("addressType"));
         }
@@ -129,6 +120,11 @@ pub fn validate(resource: &Resource, value: &Value) -> Result<(), Failure> {
     }
     let name = value["metadata"]["name"].as_str().unwrap_or_default();
     Err(Failure::invalid(resource.kind, resource.group, name, &causes))
+}
+
+/// Only headless and external Services may be without.
+fn lacks_ports(spec: &Value) -> bool {
+    spec["type"] != "ExternalName" && spec["clusterIP"] != "None" && spec["ports"].as_array().is_none_or(Vec::is_empty)
 }
 
 fn check_metadata(resource: &Resource, value: &Value, causes: &mut Vec<Cause>) {

@@ -69,7 +69,8 @@ pub fn begin(shared: &Arc<Shared>, ask: Ask, view: View) -> Result<Content, Fail
     selector.check(ask.resource)?;
     let asked = number(&ask, "resourceVersion")?.unwrap_or(0);
     let timeout = number(&ask, "timeoutSeconds")?.filter(|seconds| *seconds > 0).map_or(TIMEOUT, Duration::from_secs);
-    let streams = check_streaming(&ask, shared.faults.state().is_streaming_refused)?;
+    let faults = shared.faults.state();
+    let streams = check_streaming(&ask, faults.is_streaming_refused)?;
     let (changed, breaks) = (shared.changed.subscribe(), shared.faults.breaks());
     let (initial, cursor) = {
         let store = shared.store();
@@ -83,7 +84,11 @@ pub fn begin(shared: &Arc<Shared>, ask: Ask, view: View) -> Result<Content, Fail
         } else if asked == 0 {
             (None, store.version())
         } else {
-            store.since(ask.resource, asked, 1)?;
+            // If it is too old the watch finds that out itself, and says so in an event, when it may.
+            match store.since(ask.resource, asked, 1) {
+                Err(failure) if !faults.is_expiry_streamed => return Err(failure),
+                _ => {}
+            }
             (None, asked)
         }
     };

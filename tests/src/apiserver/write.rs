@@ -1,17 +1,19 @@
-//! Changes: what a create, update, patch or delete makes of an object, decided before anything is stored.
+//! Changes: what an update, patch or delete makes of an object, decided before anything is stored.
 //!
 //! Goes in: the storage, a request and its body. Comes out: a [`Draft`], which webhooks may see, and which [`commit`]
 //! stores if nobody was faster. Source: kubernetes.io/docs/reference/using-api/api-concepts and each kind's strategy
-//! in k8s.io/kubernetes `pkg/registry`. Does not do: permission, answers.
+//! in k8s.io/kubernetes `pkg/registry`. Does not do: creating (`birth`),
+//! permission, answers.
 
 use super::ask::Ask;
+use super::birth::{create, created};
 use super::clock;
 use super::event;
 use super::failure::Failure;
 use super::managers::{self, Manager, Writer};
 use super::object::Object;
 use super::patch;
-use super::resource::{Resource, named};
+use super::resource::Resource;
 use super::rules;
 use super::store::{Key, Store};
 use serde_json::{Value, json};
@@ -48,7 +50,7 @@ pub enum Body {
 }
 
 /// Kinds whose objects have a `metadata.generation`.
-const WITH_GENERATION: &[&str] = &[
+pub(super) const WITH_GENERATION: &[&str] = &[
     "Ingress",
     "IngressClass",
     "EndpointSlice",
@@ -64,64 +66,6 @@ const CREATED_BY_UPDATE: &[&str] = &["Lease", "Event", "Endpoints"];
 
 /// Kinds that a PUT must give the version of (not `AllowUnconditionalUpdate`).
 const UPDATED_BY_VERSION: &[&str] = &["Lease", "PodDisruptionBudget", "ValidatingWebhookConfiguration"];
-
-/// Letters of generated names (k8s.io/apimachinery `pkg/util/rand`), how many, and how long the rest may be.
-const GENERATED_LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
-const GENERATED_LENGTH: usize = 5;
-const GENERATED_BASE_MAX: usize = 58;
-
-/// Decides a create.
-///
-/// # Errors
-/// 400, 404 (namespace), 409, 422.
-pub fn create(store: &Store, ask: &Ask, body: &Value, skew_s: i64) -> Result<Draft, Failure> {
-    let mut value = taken(ask, body)?;
-    generate_name(&mut value);
-    if value["metadata"]["resourceVersion"].as_str().is_some_and(|version| !version.is_empty()) {
-        return Err(Failure::bad_request("resourceVersion should not be set on objects to be created"));
-    }
-    let writer = Writer { name: ask.manager(), subresource: &ask.subresource };
-    let owners = managers::updated(&[], &json!({}), &value, writer);
-    created(store, ask, value, owners, skew_s)
-}
-
-fn created(store: &Store, ask: &Ask, mut value: Value, owners: Vec<Manager>, skew_s: i64) -> Result<Draft, Failure> {
-    let resource = ask.resource;
-    let is_namespace_missing = || store.get(named("Namespace"), &(String::new(), ask.namespace.clone())).is_none();
-    if resource.namespaced && is_namespace_missing() {
-        return Err(Failure::not_found(named("Namespace"), &ask.namespace));
-    }
-    if resource.status && resource.kind != "Node" {
-        drop_field(&mut value, "status");
-    }
-    let key = key_of(ask, &value);
-    rules::validate(resource, &value)?;
-    if store.get(resource, &key).is_some() {
-        return Err(Failure::already_exists(resource, &key.1));
-    }
-    rules::set_defaults(resource, &mut value);
-    stamp(resource, &mut value, skew_s);
-    Ok(Draft { resource, key, old: None, new: Some(value), managers: owners })
-}
-
-/// Gives a new object what only the server gives.
-pub fn stamp(resource: &Resource, value: &mut Value, skew_s: i64) {
-    let metadata = &mut value["metadata"];
-    metadata["uid"] = json!(uid());
-    metadata["creationTimestamp"] = json!(clock::rfc3339(clock::now_s(skew_s)));
-    if WITH_GENERATION.contains(&resource.kind) {
-        metadata["generation"] = json!(1);
-    }
-    drop_field(metadata, "deletionTimestamp");
-    drop_field(metadata, "managedFields");
-}
-
-/// A random one (RFC 9562, version 4).
-fn uid() -> String {
-    let random = fastrand::u128(..);
-    let (a, b, c, d) = (random >> 96, (random >> 80) & 0xffff, (random >> 64) & 0xfff, (random >> 48) & 0x3fff);
-    format!("{a:08x}-{b:04x}-4{c:03x}-{:04x}-{:012x}", d | 0x8000, random & 0xffff_ffff_ffff)
-}
 
 /// Decides an update, of the whole or of the status.
 ///
@@ -349,7 +293,7 @@ fn empty(store: &mut Store, namespace: &str) {
 }
 
 /// The body as it is stored: checked against the path, without `apiVersion` and `kind`, an Event in core's form.
-fn taken(ask: &Ask, body: &Value) -> Result<Value, Failure> {
+pub(super) fn taken(ask: &Ask, body: &Value) -> Result<Value, Failure> {
     let mut value = body.clone();
     if !value.is_object() || !(value["metadata"].is_object() || value["metadata"].is_null()) {
         return Err(Failure::bad_request("the object provided is unrecognized (must be of type Object)"));
@@ -380,18 +324,7 @@ fn taken(ask: &Ask, body: &Value) -> Result<Value, Failure> {
     Ok(value)
 }
 
-fn generate_name(value: &mut Value) {
-    let metadata = &mut value["metadata"];
-    let base = metadata["generateName"].as_str().unwrap_or_default();
-    if metadata["name"].as_str().is_none_or(str::is_empty) && !base.is_empty() {
-        let base: String = base.chars().take(GENERATED_BASE_MAX).collect();
-        let letter = |_| char::from(GENERATED_LETTERS[fastrand::usize(..GENERATED_LETTERS.len())]);
-        let tail: String = (0..GENERATED_LENGTH).map(letter).collect();
-        metadata["name"] = json!(base + &tail);
-    }
-}
-
-fn key_of(ask: &Ask, value: &Value) -> Key {
+pub(super) fn key_of(ask: &Ask, value: &Value) -> Key {
     (ask.namespace.clone(), value["metadata"]["name"].as_str().unwrap_or_default().to_owned())
 }
 
@@ -399,7 +332,7 @@ fn has_finalizers(value: &Value) -> bool {
     value["metadata"]["finalizers"].as_array().is_some_and(|finalizers| !finalizers.is_empty())
 }
 
-fn drop_field(value: &mut Value, field: &str) {
+pub(super) fn drop_field(value: &mut Value, field: &str) {
     if let Some(map) = value.as_object_mut() {
         map.remove(field);
     }

@@ -55,10 +55,12 @@ fn main() -> Result<()> {
         is_fed = true;
         obey(&server, &line?)?;
     }
-    while !is_fed {
+    if is_fed {
+        return Ok(());
+    }
+    loop {
         std::thread::park();
     }
-    Ok(())
 }
 
 fn address(text: &str) -> Result<SocketAddr> {
