@@ -2,6 +2,7 @@
 
 mod access;
 mod faults;
+mod size;
 
 use lb_tests::agent::{Agent, Setup};
 use lb_tests::apiserver::ApiServer;

@@ -17,7 +17,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use lb_core::Problem;
 use lb_core::model::{Kind, ObjectRef};
 use lb_core::problem::Severity;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Fields that an object has and its kind has not, of which its owner is told.
 const UNKNOWN_FIELDS_MAX: usize = 10;
@@ -39,10 +39,10 @@ pub enum Change {
 struct Hold {
     /// Nothing is published before it is whole.
     needed: bool,
-    /// The objects that it told of.
-    held: HashSet<ObjectRef>,
-    /// Those of the list that is being read.
-    listed: Option<HashSet<ObjectRef>>,
+    /// The objects that it told of, with the list in or after which it did last.
+    held: HashMap<ObjectRef, u32>,
+    /// How many lists began.
+    list: u32,
     whole: bool,
     /// It is whole, or it failed: there is no use in waiting for it.
     settled: bool,
@@ -92,7 +92,7 @@ impl Intake {
     pub fn close(&mut self, scope: &Scope) {
         let Some(hold) = self.holds.remove(scope) else { return };
         self.changes(hold.denied.is_some());
-        for key in hold.held {
+        for key in hold.held.into_keys() {
             self.gone_unless_held(scope.watched, &key);
         }
     }
@@ -100,7 +100,7 @@ impl Intake {
     /// A list of everything begins.
     pub fn begins(&mut self, scope: &Scope) {
         if let Some(hold) = self.holds.get_mut(scope) {
-            hold.listed = Some(HashSet::new());
+            hold.list = hold.list.wrapping_add(1);
         }
     }
 
@@ -108,11 +108,14 @@ impl Intake {
     pub fn put(&mut self, scope: &Scope, item: Item) {
         let Some(hold) = self.holds.get_mut(scope) else { return };
         let Item { key, object, unknown, .. } = item;
-        if let Some(listed) = &mut hold.listed {
-            listed.insert(key.clone());
-        }
-        if hold.held.insert(key.clone()) && hold.needed {
-            self.missing.remove(&key);
+        match hold.held.get_mut(&key) {
+            Some(list) => *list = hold.list,
+            None => {
+                hold.held.insert(key.clone(), hold.list);
+                if hold.needed {
+                    self.missing.remove(&key);
+                }
+            }
         }
         match object {
             Ok(None) => self.select(&key.name, true),
@@ -135,9 +138,6 @@ impl Intake {
     pub fn gone(&mut self, scope: &Scope, key: &ObjectRef) {
         let Some(hold) = self.holds.get_mut(scope) else { return };
         hold.held.remove(key);
-        if let Some(listed) = &mut hold.listed {
-            listed.remove(key);
-        }
         self.gone_unless_held(scope.watched, key);
     }
 
@@ -146,9 +146,8 @@ impl Intake {
         let Some(hold) = self.holds.get_mut(scope) else { return };
         let first = !hold.whole;
         (hold.whole, hold.settled) = (true, true);
-        let Some(listed) = hold.listed.take() else { return self.changes(first) };
-        let before = std::mem::replace(&mut hold.held, listed);
-        let gone: Vec<ObjectRef> = before.into_iter().filter(|key| !hold.held.contains(key)).collect();
+        let list = hold.list;
+        let gone: Vec<ObjectRef> = hold.held.extract_if(|_, last| *last != list).map(|(key, _)| key).collect();
         self.changes(first);
         for key in gone {
             self.gone_unless_held(scope.watched, &key);
@@ -291,7 +290,7 @@ impl Intake {
         }
         let within = |key: &&ObjectRef| *key.namespace == *namespace;
         let mut keys: Vec<ObjectRef> =
-            self.holds.values().flat_map(|hold| &hold.held).filter(within).cloned().collect();
+            self.holds.values().flat_map(|hold| hold.held.keys()).filter(within).cloned().collect();
         // Ingresses first, for they name Secrets.
         keys.sort_unstable();
         for key in keys {
@@ -324,7 +323,7 @@ impl Intake {
 
     fn is_held(&self, watched: Watched, key: &ObjectRef, needed: bool) -> bool {
         let of_kind = self.holds.iter().filter(|(scope, hold)| scope.watched == watched && (hold.needed || !needed));
-        of_kind.map(|(_, hold)| hold).any(|hold| hold.held.contains(key))
+        of_kind.map(|(_, hold)| hold).any(|hold| hold.held.contains_key(key))
     }
 
     fn say(&mut self, key: &ObjectRef, problems: Vec<Problem>) {

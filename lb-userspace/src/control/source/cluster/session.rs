@@ -5,14 +5,26 @@
 //! client certificates. Does not retry: whoever asks does, so that every failure is counted.
 
 use crate::config;
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use kube::client::ConfigExt;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
+use tower::{BoxError, ServiceBuilder};
 
 /// How long a connection to the API server may take to be made.
 const CONNECT: Duration = Duration::from_secs(10);
+
+/// How long a connection is silent before its other end is asked whether it is there; how often then, and how many times
+/// in vain.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+const KEEPALIVE_AGAIN: Duration = Duration::from_secs(5);
+const KEEPALIVES_MAX: u32 = 3;
 
 /// The shortest time between two readings of the credentials. All watches are refused at once.
 const RENEW: Duration = Duration::from_secs(1);
@@ -103,12 +115,36 @@ async fn connect(settings: &config::Cluster) -> Result<(String, Client), Session
             Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.map_err(fault)?
         }
     };
-    config.connect_timeout = Some(CONNECT);
-    // Watches are silent for a minute between bookmarks; who reads knows how long to wait.
-    config.read_timeout = None;
     config.default_retry = false;
     let address = config.cluster_url.to_string().trim_end_matches('/').to_owned();
     let fault = |source| SessionError::Credentials { address: address.clone(), source };
-    let client = Client::try_from(config).map_err(fault)?;
+    let client = client(config).map_err(fault)?;
     Ok((address, client))
+}
+
+/// As [`Client::try_from`] makes it, but for keep-alives: a connection whose other end is gone without a word, as behind a
+/// balancer that forgot it, is found in half a minute, and not when the watch on it should have ended.
+fn client(config: Config) -> kube::Result<Client> {
+    if config.proxy_url.is_some() {
+        return Client::try_from(config);
+    }
+    if CryptoProvider::get_default().is_none() {
+        // It fails only when somebody else was faster.
+        drop(aws_lc_rs::default_provider().install_default());
+    }
+    let mut connector = HttpConnector::new();
+    connector.enforce_http(false);
+    connector.set_nodelay(true);
+    connector.set_connect_timeout(Some(CONNECT));
+    connector.set_keepalive(Some(KEEPALIVE));
+    connector.set_keepalive_interval(Some(KEEPALIVE_AGAIN));
+    connector.set_keepalive_retries(Some(KEEPALIVES_MAX));
+    let connector = config.rustls_https_connector_with_connector(connector)?;
+    let service = ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .option_layer(config.auth_layer()?)
+        .layer(config.extra_headers_layer()?)
+        .map_err(BoxError::from)
+        .service(legacy::Client::builder(TokioExecutor::new()).build(connector));
+    Ok(Client::new(service, config.default_namespace))
 }

@@ -56,7 +56,7 @@ impl Case {
     /// What counts, of these kinds.
     fn check(&self, want: &[&str]) {
         let mut got: Vec<String> = Vec::new();
-        let (store, known) = (self.intake.store(), self.intake.holds.values().flat_map(|hold| &hold.held));
+        let (store, known) = (self.intake.store(), self.intake.holds.values().flat_map(|hold| hold.held.keys()));
         for key in known.collect::<BTreeSet<_>>() {
             got.extend(store.get(key).map(|_| key.to_string()));
         }
