@@ -3,6 +3,7 @@
 //! Rendered objects are decoded strictly by the Kubernetes API's own types; references among them lead somewhere; rights
 //! are a table; arguments are taken by the real `sluice`. `cargo xtask setup` installs Helm and kubectl to `target/tools`.
 
+mod apply;
 mod chart;
 mod decode;
 mod kustomize;
