@@ -199,7 +199,8 @@ impl FlowKey {
 }
 
 const _: () = assert!(core::mem::offset_of!(Direction, hop_dst) == CACHE_LINE_BYTES);
-const _: () = assert!(size_of::<Direction>() % CACHE_LINE_BYTES == 0 && size_of::<Conn>() % CACHE_LINE_BYTES == 0);
+const _: () = assert!(size_of::<Direction>().is_multiple_of(CACHE_LINE_BYTES));
+const _: () = assert!(size_of::<Conn>().is_multiple_of(CACHE_LINE_BYTES));
 
 impl Direction {
     /// Whether a timestamp has passed, and so how the sender's clock leaves.

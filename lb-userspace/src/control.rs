@@ -86,7 +86,7 @@ pub fn watch_cluster(
     mut sink: impl FnMut(Translated) + Send + 'static,
 ) -> Result<ClusterWatch, SessionError> {
     let (limits, settings) = (objects.clone(), report::Settings::new(report.clone(), objects));
-    source::cluster::start(cluster, objects, feeds, move |client| {
+    source::cluster::start(cluster, objects, report, feeds, move |client| {
         let reporter = Reporter::start(client, settings);
         let teller = reports.get_or_init(|| reporter.teller()).clone();
         let (mut translator, mut told) = (Translator::default(), Vec::new());

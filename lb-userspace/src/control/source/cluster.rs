@@ -89,6 +89,7 @@ impl Drop for Watch {
 pub fn start<F, L>(
     settings: &config::Cluster,
     objects: &config::Objects,
+    report: &config::Report,
     feeds: Arc<Feeds>,
     begin: impl FnOnce(kube::Client) -> (F, L) + Send + 'static,
 ) -> Result<Watch, SessionError>
@@ -98,7 +99,7 @@ where
 {
     let (stop, stopped) = oneshot::channel();
     let (opened, opening) = mpsc::channel();
-    let (settings, objects) = (settings.clone(), objects.clone());
+    let (settings, objects, report) = (settings.clone(), objects.clone(), report.clone());
     let work = move || {
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime,
@@ -120,7 +121,7 @@ where
                 }
             };
             tokio::select! {
-                () = watch(session, &settings, &objects, feeds, changed) => {}
+                () = watch(session, (&settings, &objects, &report), feeds, changed) => {}
                 () = end => {}
             }
         };
@@ -136,8 +137,7 @@ where
 
 async fn watch(
     session: Session,
-    settings: &config::Cluster,
-    objects: &config::Objects,
+    (settings, objects, report): (&config::Cluster, &config::Objects, &config::Report),
     feeds: Arc<Feeds>,
     mut changed: impl FnMut(&Store, Vec<Problem>, Change) -> Option<i64>,
 ) {
@@ -149,7 +149,7 @@ async fn watch(
     });
     let mut watches = Watches { session: Rc::new(session), feeds, intake, wake, tasks: BTreeMap::new() };
     wanted::needed(settings).into_iter().for_each(|scope| watches.open(scope, true));
-    wanted::useful(objects).into_iter().for_each(|scope| watches.open(scope, false));
+    wanted::useful(objects, report).into_iter().for_each(|scope| watches.open(scope, false));
     let mut wanted = Wanted::default();
     let (mut stale_at_s, mut published) = (None, false);
     loop {

@@ -38,9 +38,13 @@ pub fn needed(settings: &config::Cluster) -> Vec<Scope> {
     scopes
 }
 
-/// These are read, too; without them less is known, and everything works.
+/// These are read, too; without them less is known, and everything works. All nodes, where their addresses are written into
+/// statuses; else our own, for its zone.
 #[must_use]
-pub fn useful(objects: &config::Objects) -> Vec<Scope> {
+pub fn useful(objects: &config::Objects, report: &config::Report) -> Vec<Scope> {
+    if report.nodes {
+        return vec![Scope::of(Watched::Object(Kind::Node), None)];
+    }
     let node = objects.node.as_ref().filter(|_| objects.zone.is_none());
     node.map(|name| Scope::one(Kind::Node, None, name)).into_iter().collect()
 }
