@@ -67,6 +67,8 @@ pub struct Cluster {
     pub namespaces: Vec<String>,
     /// A label selector for namespaces.
     pub namespace_selector: Option<String>,
+    /// All Nodes are read, for their addresses; else our own at most.
+    pub nodes: bool,
 }
 
 /// Connections that the kernel carries once they need no more routing.

@@ -17,6 +17,7 @@ pub use source::directory::watch::Watch;
 
 use crate::config;
 use crate::telemetry::Feeds;
+use lb_core::model::ObjectRef;
 use lb_core::{Problem, Snapshot};
 use source::cluster::Change;
 use source::directory::Directory;
@@ -35,6 +36,8 @@ pub struct Translated {
     pub problems: Vec<Problem>,
     /// Objects that were read and are kept.
     pub objects: usize,
+    /// The Ingresses that are ours, in no order.
+    pub served: Vec<Arc<ObjectRef>>,
 }
 
 /// Reads a directory once.
@@ -79,9 +82,12 @@ pub fn watch_cluster(
     mut sink: impl FnMut(Translated) + Send + 'static,
 ) -> Result<ClusterWatch, SessionError> {
     let limits = objects.clone();
+    // Reporting begins with the client here, in the runtime that drives it, and is told of every change below: of a status alone
+    // with the Problems of the translation before, else with its `served` and `problems`.
     source::cluster::start(cluster, objects, feeds, move |_client| {
         let mut translator = Translator::default();
         move |store: &Store, problems: Vec<Problem>, change: Change| {
+            // It decides nothing that is served.
             if change == Change::Status {
                 return store.certificates_change_at_s(now_s());
             }
@@ -101,7 +107,7 @@ fn translated(
     let (snapshot, more) = translator.translate(store, objects, now_s());
     problems.extend(more);
     translate::report::sort(&mut problems);
-    Translated { snapshot, problems, objects: store.len() }
+    Translated { snapshot, problems, objects: store.len(), served: translator.served().cloned().collect() }
 }
 
 /// Seconds since 1970.

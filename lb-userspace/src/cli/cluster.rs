@@ -78,6 +78,7 @@ impl SourceArgs {
                 kubeconfig: self.kubeconfig.clone(),
                 namespaces: self.watch_namespace.clone(),
                 namespace_selector: self.watch_namespace_selector.clone(),
+                nodes: false,
             }),
             (Some(_), true) => {
                 faults.push("--directory and --cluster are two sources: give one".to_owned());
@@ -177,7 +178,7 @@ mod tests {
         }
         let (source, _) = parse(&["--cluster", "--watch-namespace=a,b", "--kubeconfig=k"]).expect("valid");
         let namespaces = vec!["a".to_owned(), "b".to_owned()];
-        let want = Cluster { kubeconfig: Some("k".into()), namespaces, namespace_selector: None };
+        let want = Cluster { kubeconfig: Some("k".into()), namespaces, ..Cluster::default() };
         assert_eq!(source, Source::Cluster(want));
     }
 

@@ -126,7 +126,7 @@ async fn watch(
     let (intake, wake) = (Rc::new(RefCell::new(intake)), Rc::new(Notify::new()));
     let mut watches = Watches { session: Rc::new(session), feeds, intake, wake, tasks: BTreeMap::new() };
     wanted::needed(settings).into_iter().for_each(|scope| watches.open(scope, true));
-    wanted::useful(objects).into_iter().for_each(|scope| watches.open(scope, false));
+    wanted::useful(settings, objects).into_iter().for_each(|scope| watches.open(scope, false));
     let mut wanted = Wanted::default();
     let (mut stale_at_s, mut published) = (None, false);
     loop {

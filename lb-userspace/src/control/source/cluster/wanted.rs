@@ -40,7 +40,10 @@ pub fn needed(settings: &config::Cluster) -> Vec<Scope> {
 
 /// These are read, too; without them less is known, and everything works.
 #[must_use]
-pub fn useful(objects: &config::Objects) -> Vec<Scope> {
+pub fn useful(settings: &config::Cluster, objects: &config::Objects) -> Vec<Scope> {
+    if settings.nodes {
+        return vec![Scope::of(Watched::Object(Kind::Node), None)];
+    }
     let node = objects.node.as_ref().filter(|_| objects.zone.is_none());
     node.map(|name| Scope::one(Kind::Node, None, name)).into_iter().collect()
 }
