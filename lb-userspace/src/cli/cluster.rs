@@ -177,7 +177,7 @@ mod tests {
         }
         let (source, _) = parse(&["--cluster", "--watch-namespace=a,b", "--kubeconfig=k"]).expect("valid");
         let namespaces = vec!["a".to_owned(), "b".to_owned()];
-        let want = Cluster { kubeconfig: Some("k".into()), namespaces, namespace_selector: None };
+        let want = Cluster { kubeconfig: Some("k".into()), namespaces, ..Cluster::default() };
         assert_eq!(source, Source::Cluster(want));
     }
 

@@ -32,8 +32,6 @@ fn a_large_cluster_fits() {
         agent.wait_until("it is read again", |agent| stage.metric(agent, relists) >= 1.0);
         std::thread::sleep(Duration::from_secs(2));
         let again = agent.resident_bytes();
-        let status = std::fs::read_to_string(format!("/proc/{}/status", agent.json(&["status"])["pid"])).expect("it runs");
-        eprintln!("{}", status.lines().filter(|l| l.starts_with("Rss")).collect::<String>());
         eprintln!(
             "streams {streams}: ready after {ready:?}, {first} bytes; a change {change:?}; after a relist {again} bytes"
         );

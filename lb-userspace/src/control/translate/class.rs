@@ -167,7 +167,6 @@ impl<'a> Classes<'a> {
 ///
 /// # Errors
 /// Why they name no ConfigMap.
-#[must_use]
 pub fn parameters(class: &IngressClass) -> Option<Result<ObjectRef, &'static str>> {
     let parameters = class.spec.as_ref()?.parameters.as_ref()?;
     let core = parameters.api_group.as_deref().unwrap_or_default().is_empty();

@@ -87,7 +87,7 @@ mod tests {
         assert_eq!(names(changed), ["Secret shop/ca", "Secret shop/cert"]);
         let (ca, cert) = (ObjectRef::new(Kind::Secret, "shop", "ca"), ObjectRef::new(Kind::Secret, "shop", "cert"));
         assert!(!references.names(&ca) && references.names(&cert));
-        assert_eq!(references.of(&cert), [key.clone()]);
+        assert_eq!(references.of(&cert), std::slice::from_ref(&key));
         references.take(&key, None);
         assert!(!references.names(&cert) && references.by_ingress.is_empty());
     }
