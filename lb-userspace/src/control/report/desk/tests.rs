@@ -81,6 +81,29 @@ fn everything_together_is_bounded_and_both_kinds_come_through() {
     assert!(desk.counters().throttled > 0);
 }
 
+/// Told after every translation, so it must cost little beside one (2 ms when one Ingress of 10,000 changed).
+#[test]
+fn a_change_among_ten_thousand_costs_little() {
+    let (mut store, served) = ingresses(10_000);
+    let problems = problems(&served[..1_000]);
+    let mut desk = Desk::new(settings(fixed()), 0);
+    desk.tell(State { store: &store, served: served.clone(), problems: &problems, ready: true }, 0);
+    let mut times: Vec<std::time::Duration> = Vec::new();
+    for round in 0..21 {
+        let value =
+            json!({"metadata": {"namespace": "n", "name": "i77", "uid": "u", "resourceVersion": round.to_string()}});
+        store.upsert(Object::Ingress(Arc::new(serde_json::from_value(value).expect("an Ingress"))));
+        let served: Vec<Arc<ObjectRef>> = store.ingresses().map(|(key, _)| key.clone()).collect();
+        let began = std::time::Instant::now();
+        desk.tell(State { store: &store, served, problems: &problems, ready: true }, 1);
+        times.push(began.elapsed());
+    }
+    times.sort_unstable();
+    println!("median {:?}, longest {:?}", times[10], times[20]);
+    // Without optimisation, on a machine that does other things.
+    assert!(times[10] < std::time::Duration::from_millis(50), "{times:?}");
+}
+
 #[test]
 fn an_unfinished_state_is_not_looked_at() {
     let (store, served) = ingresses(3);

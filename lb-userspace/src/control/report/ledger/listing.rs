@@ -81,11 +81,9 @@ impl Ledger {
             }
             entry.turn = self.turn;
             if entry.lasts {
-                self.kept += 1
+                self.kept += 1;
             } else {
-                self.fresh += 1
-            }
-            if !entry.lasts {
+                self.fresh += 1;
                 entry.lasts = true;
                 let due_ms = match entry.shown {
                     Shown::Times(_, at_ms) => at_ms.saturating_add(self.times.again_ms),
@@ -127,12 +125,12 @@ impl Ledger {
     /// What was not listed this turn lasts no more.
     pub(super) fn end_others(&mut self, now_ms: u64) {
         let turn = self.turn;
-        let over = |entry: &&mut Entry| entry.lasts && entry.turn != turn && entry.reason != RESOLVED;
         let mut ended = Vec::new();
-        for (key, entry) in self.entries.iter_mut().map(|(key, entry)| (*key, entry)).filter(|(_, entry)| over(&entry))
-        {
-            entry.lasts = false;
-            ended.push((key, entry.shown));
+        for (key, entry) in &mut self.entries {
+            if entry.lasts && entry.turn != turn && entry.reason != RESOLVED {
+                entry.lasts = false;
+                ended.push((*key, entry.shown));
+            }
         }
         for (key, shown) in ended {
             match shown {
