@@ -115,7 +115,7 @@ impl Agent {
 }
 
 async fn client(server: &ApiServer, name: &str) -> kube::Client {
-    let path = server.kubeconfig(&server.token(name, &[concat!("system:mas", "ters")]));
+    let path = server.kubeconfig(&server.token(name, &["kubeadm:cluster-admins"]));
     let kubeconfig = kube::config::Kubeconfig::read_from(path).expect("a kubeconfig");
     let options = kube::config::KubeConfigOptions::default();
     let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.expect("it can be used");

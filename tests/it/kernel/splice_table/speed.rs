@@ -29,9 +29,12 @@ fn in_place(rig: &Rig, family: Family) -> Conn {
     conn
 }
 
+/// Attempts at a measurement. One whose process has to wait for more than a second does not count: its hop is stale then.
+const ATTEMPTS: usize = 10;
+
 /// The best of some rounds.
 fn best(rig: &mut Rig, program: Program, family: Family, packet: &Packet) -> Duration {
-    let run = |rig: &mut Rig| {
+    let attempt = |rig: &mut Rig| {
         let mut conn = in_place(rig, family);
         // The hop must stay fresh, and addressed to the interface that the packet comes in by.
         (conn.up.hop_dst, conn.up.hop_src) = (packet.mac_dst, packet.mac_src);
@@ -39,9 +42,10 @@ fn best(rig: &mut Rig, program: Program, family: Family, packet: &Packet) -> Dur
         rig.add_ports();
         let counted = rig.record().up.packets;
         let time = rig.time(program, rig.client_ifindex, &packet.bytes(), REPEAT);
-        assert_eq!(rig.record().up.packets - counted, u64::from(REPEAT), "every run was a translation");
-        time
+        // Every run was a translation.
+        (rig.record().up.packets - counted == u64::from(REPEAT)).then_some(time)
     };
+    let run = |rig: &mut Rig| (0..ATTEMPTS).find_map(|_| attempt(rig)).expect("a whole measurement");
     (0..ROUNDS).map(|_| run(rig)).min().expect("some rounds")
 }
 
