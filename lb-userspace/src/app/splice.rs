@@ -10,7 +10,6 @@ use crate::publish::Published;
 use crate::telemetry::Handoffs;
 use crate::telemetry::handoffs::Step;
 use anyhow::Context;
-use lb_core::Snapshot;
 use lb_core::balance::ServiceState;
 use lb_core::handoff::{Answer, Apart, Decision, FlowView, service_number};
 use lb_core::model::Service;
@@ -87,9 +86,12 @@ impl Shared {
     }
 
     /// Pairs to endpoints that are none of a Snapshot's are reset after a time.
-    pub fn follow(&self, snapshot: &Snapshot) {
-        let endpoints = snapshot.services.iter().flat_map(|service| &service.endpoints);
-        self.splicer.endpoints(endpoints.map(|endpoint| endpoint.address).collect());
+    pub fn follow(&self, published: Arc<Published>) {
+        self.splicer.endpoints(move |used| {
+            let endpoints = published.snapshot.services.iter().flat_map(|service| &service.endpoints);
+            let addresses = endpoints.map(|endpoint| canonical(endpoint.address));
+            addresses.filter(|address| used.contains(address)).collect()
+        });
     }
 
     /// Gives pairs of an earlier agent their place at their endpoint: at the service that they had, or where there is none of
@@ -107,7 +109,7 @@ impl Shared {
         let mut found: HashMap<u32, (bool, &Unclaimed, &Service, &ServiceState, usize)> = HashMap::new();
         for (service, state) in published.services() {
             for (index, endpoint) in service.endpoints.iter().enumerate() {
-                let address = SocketAddr::new(endpoint.address.ip().to_canonical(), endpoint.address.port());
+                let address = canonical(endpoint.address);
                 for pair in by_backend.get(&address).into_iter().flatten() {
                     let is_same = service_number(&service.key.to_string()) == pair.service;
                     if is_same || !found.contains_key(&pair.id) {
@@ -127,6 +129,11 @@ impl Shared {
     pub fn count(&self) -> Arc<AtomicUsize> {
         self.splicer.count()
     }
+}
+
+/// An IPv4 address as such, in whatever form it is.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 impl Splice for Shared {

@@ -129,13 +129,12 @@ impl State {
     /// Publishes what was translated, and logs the faults that are new.
     pub fn take(&self, read: Translated) {
         self.parts.keys.prepare(&read.snapshot);
-        if let Some(splicer) = &self.parts.splicer {
-            splicer.follow(&read.snapshot);
-        }
         let routes = read.snapshot.routes.len();
         let version = self.parts.publisher.publish(read.snapshot);
         if let Some(splicer) = &self.parts.splicer {
-            splicer.claim(&self.parts.publisher.current());
+            let published = self.parts.publisher.current();
+            splicer.claim(&published);
+            splicer.follow(published);
         }
         let faults = read.problems.iter().filter(|p| p.severity == Severity::Fault).count();
         let mut configuration = held(&self.configuration);

@@ -32,7 +32,7 @@ use lb_core::handoff::join::{Joined, Request, join};
 use lb_core::handoff::{Answer, Apart, Carried, Ending, FlowView};
 use pending::Sockets;
 use serde::Serialize;
-use shared::{Shared, failed, lock};
+use shared::{Eligible, Shared, failed, lock};
 use std::collections::HashSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -246,10 +246,10 @@ impl Splicer {
         self.shared.flows.count()
     }
 
-    /// Says which backends there are: pairs of others are reset after a time.
-    pub fn endpoints(&self, eligible: HashSet<SocketAddr>) {
-        let eligible = eligible.into_iter().map(canonical).collect();
-        lock(&self.shared.backends).eligible = Some(eligible);
+    /// Says who knows which of some backends take requests: pairs of others are reset after a time. Addresses are plain IPv4
+    /// ones where they can be. It is asked on a thread of the splicer.
+    pub fn endpoints(&self, eligible: impl Fn(&HashSet<SocketAddr>) -> HashSet<SocketAddr> + Send + Sync + 'static) {
+        lock(&self.shared.backends).eligible = Some(Eligible(Box::new(eligible)));
     }
 
     /// Packets by outcome; names are those of [`SpliceOutcome`](lb_common::outcome::SpliceOutcome).

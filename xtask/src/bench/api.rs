@@ -162,8 +162,11 @@ fn address(service: usize, place: usize) -> String {
 fn objects(size: Size) -> Value {
     let mut items = vec![json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "bench"}})];
     for number in 0..size.0 {
-        let endpoints = (0..ENDPOINTS).map(|place| endpoint(&address(number, place)));
-        application(&mut items, &host(number), &format!("service-{number}"), endpoints.collect());
+        // The last one is asked for.
+        let is_last = number + 1 == size.0;
+        let address = |place| if is_last { BACKEND.to_owned() } else { address(number, place) };
+        let endpoints = (0..ENDPOINTS).map(|place| endpoint(&address(place))).collect();
+        application(&mut items, &host(number), &format!("service-{number}"), endpoints);
     }
     application(&mut items, CHANGED, "changed", vec![backend_endpoint()]);
     application(&mut items, TOGGLED, "toggled", vec![backend_endpoint()]);

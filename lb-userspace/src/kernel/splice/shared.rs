@@ -17,11 +17,11 @@ use lb_core::handoff::Apart;
 use lb_core::handoff::join::End;
 use lb_core::handoff::life::Limits;
 use std::collections::{HashMap, HashSet};
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
+use std::{fmt, io};
 
 /// The parts.
 #[derive(Debug)]
@@ -43,11 +43,21 @@ pub(super) struct Shared {
     wakers: Mutex<HashMap<u32, Waker>>,
 }
 
+/// Answers which of some backends take requests. It is asked by each sweep, so that nobody has to say it at each change of ten
+/// thousands of them.
+pub struct Eligible(pub Box<dyn Fn(&HashSet<SocketAddr>) -> HashSet<SocketAddr> + Send + Sync>);
+
+impl fmt::Debug for Eligible {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Eligible")
+    }
+}
+
 /// Which backends there are.
 #[derive(Debug, Default)]
 pub(super) struct Backends {
     /// `None`: nobody said yet, so none is gone.
-    pub eligible: Option<HashSet<SocketAddr>>,
+    pub eligible: Option<Eligible>,
     /// Since when pairs have had a backend that is none, `CLOCK_MONOTONIC` in nanoseconds.
     pub gone: HashMap<SocketAddr, u64>,
 }

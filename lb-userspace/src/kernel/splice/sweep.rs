@@ -101,6 +101,7 @@ fn gone(backends: &mut Backends, all: &[(u32, Ends)], now_ns: u64) -> HashMap<So
     let Backends { eligible, gone } = backends;
     let Some(eligible) = eligible else { return HashMap::new() };
     let used: HashSet<SocketAddr> = all.iter().map(|(_, ends)| ends.backend).collect();
+    let eligible = if used.is_empty() { HashSet::new() } else { eligible.0(&used) };
     gone.retain(|backend, _| used.contains(backend) && !eligible.contains(backend));
     for backend in used.into_iter().filter(|backend| !eligible.contains(backend)) {
         gone.entry(backend).or_insert(now_ns);
@@ -110,6 +111,7 @@ fn gone(backends: &mut Backends, all: &[(u32, Ends)], now_ns: u64) -> HashMap<So
 
 #[cfg(test)]
 mod tests {
+    use super::super::shared::Eligible;
     use super::*;
 
     #[test]
@@ -120,10 +122,11 @@ mod tests {
         let all = [pair(1), pair(2), pair(2)];
         let mut backends = Backends::default();
         assert!(gone(&mut backends, &all, 5).is_empty(), "nobody said which there are");
-        backends.eligible = Some(HashSet::from([backend(1)]));
+        let only = |number| Some(Eligible(Box::new(move |_: &HashSet<SocketAddr>| HashSet::from([backend(number)]))));
+        backends.eligible = only(1);
         assert_eq!(gone(&mut backends, &all, 10), HashMap::from([(backend(2), 10)]));
         assert_eq!(gone(&mut backends, &all, 20), HashMap::from([(backend(2), 10)]));
-        backends.eligible = Some(HashSet::from([backend(2)]));
+        backends.eligible = only(2);
         assert_eq!(gone(&mut backends, &all, 30), HashMap::from([(backend(1), 30)]));
         assert!(gone(&mut backends, &all[1..], 40).is_empty(), "no pair uses the other any more");
     }

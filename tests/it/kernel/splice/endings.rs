@@ -131,7 +131,7 @@ fn an_idle_pair_is_reset() {
 fn a_pair_whose_backend_is_gone_is_reset_after_a_while() {
     let site = Site::with(|setup| setup.drain = Duration::from_secs(3));
     let (mut gone, mut stays) = (site.join(Family::V4), site.join(Family::V6));
-    site.splicer().endpoints(HashSet::from([endpoint(Family::V6)]));
+    site.splicer().endpoints(|_| HashSet::from([endpoint(Family::V6)]));
     talk(&site, &mut gone);
     assert_eq!(ended(&gone).ending, Some(Ending::BackendGone));
     expect_reset(&mut gone.client);
