@@ -84,9 +84,10 @@ impl Default for Policy {
 }
 
 impl Default for Retry {
-    /// Three endpoints, as ingress-nginx; nothing that an endpoint may have acted on.
+    /// As ingress-nginx (`error timeout`): three endpoints, and what one may have acted on if that does no harm. Without it a pod
+    /// that ends with a request in its hands fails that request.
     fn default() -> Self {
-        Self { tries_max: 3, idempotent: false, non_idempotent: false }
+        Self { tries_max: 3, idempotent: true, non_idempotent: false }
     }
 }
 

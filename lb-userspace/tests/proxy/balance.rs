@@ -203,7 +203,9 @@ fn what_an_endpoint_took_is_sent_to_another_only_where_the_route_allows_it() {
         assert!(good.seen().iter().all(|seen| seen.body == b"body"), "it is sent whole");
         assert_eq!(rig.counters.retries.get() as usize, tries - 1);
     };
-    check("GET", &Policy::default(), 502, 1);
+    check("GET", &Policy::default(), 200, 2);
+    check("POST", &Policy::default(), 502, 1);
+    check("GET", &retrying(false, false), 502, 1);
     check("GET", &retrying(true, false), 200, 2);
     check("PUT", &retrying(true, false), 200, 2);
     check("POST", &retrying(true, false), 502, 1);

@@ -28,7 +28,9 @@ fn read(reader: &Reader<'_, '_>, draft: &mut Draft) {
         retry.tries_max = 1;
     }
     retry.non_idempotent |= known.contains(&"non_idempotent");
-    retry.idempotent |= known.contains(&"error") || retry.non_idempotent;
+    if !known.is_empty() {
+        retry.idempotent = known.contains(&"error") || retry.non_idempotent;
+    }
 }
 
 /// 0 is as many as there are endpoints, which 255 stands for.
@@ -58,11 +60,11 @@ mod tests {
         check(&[("proxy-next-upstream", "error timeout non_idempotent")], (3, true, true), 0);
         check(&[("proxy-next-upstream", "off")], (1, false, false), 0);
         check(&[("proxy-next-upstream", "error http_502")], (3, true, false), 1);
-        check(&[("proxy-next-upstream", "http_502")], (3, false, false), 1);
-        check(&[("proxy-next-upstream", "")], (3, false, false), 1);
-        check(&[("proxy-next-upstream-tries", "5")], (5, false, false), 0);
-        check(&[("proxy-next-upstream-tries", "0")], (255, false, false), 0);
-        check(&[("proxy-next-upstream-tries", "256")], (3, false, false), 1);
+        check(&[("proxy-next-upstream", "http_502")], (3, true, false), 1);
+        check(&[("proxy-next-upstream", "")], (3, true, false), 1);
+        check(&[("proxy-next-upstream-tries", "5")], (5, true, false), 0);
+        check(&[("proxy-next-upstream-tries", "0")], (255, true, false), 0);
+        check(&[("proxy-next-upstream-tries", "256")], (3, true, false), 1);
         check(&[("proxy-next-upstream-tries", "5"), ("proxy-next-upstream", "off")], (1, false, false), 0);
     }
 }
