@@ -257,7 +257,7 @@ fn proxy_cpus(setup: Setup) -> &'static str {
 pub fn sluice_listeners(command: &mut Command) {
     let address = Kind::Sluice.address();
     command.args(["--http", &format!("{address}:80"), "--https", &format!("{address}:443"), "--admin", ADMIN]);
-    command.args(["--steering", "auto", "--access-log", "text", "--splice-interfaces", PROXY_INTERFACES]);
+    command.args(["--steering", "auto", "--access-log", "off", "--splice-interfaces", PROXY_INTERFACES]);
     // Mounted by the agent in the mount namespace that `ip netns exec` gives it, so nothing stays behind.
     command.arg("--pin-dir").arg("/sys/fs/bpf/sluice-bench");
 }
