@@ -13,7 +13,7 @@ mod turns;
 
 use crate::admin::{self, ListenerView, SteeringStatus};
 use crate::config::{Config, SteeringMode};
-use crate::kernel::{Steering, Unavailable};
+use crate::kernel::{self, Steering, Unavailable};
 use crate::proxy::{self, BindMode, Keys, Listener, Protocol, Proxy, Setup, Splicing};
 use crate::publish::Publisher;
 use crate::telemetry::{AccessLog, Counters};
@@ -38,6 +38,7 @@ pub fn control_socket(run_dir: &Path) -> PathBuf {
 /// # Errors
 /// When a part that must work cannot be started; the chain says which, why, and what to do.
 pub fn run(config: Config) -> anyhow::Result<()> {
+    kernel::give_back();
     let _lock = lock(&config.run_dir)?;
     descriptors::raise(&config.limits);
     let node = doctor::examine(&doctor::Node::of(&config));

@@ -21,6 +21,7 @@ pub use source::directory::watch::Watch;
 
 use crate::config;
 use crate::telemetry::Feeds;
+use lb_core::model::{Kind, ObjectRef};
 use lb_core::{Problem, Snapshot};
 use report::Reporter;
 use source::cluster::Change;
@@ -29,6 +30,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use store::Store;
+use store::journal::Mark;
 use translate::Translator;
 
 /// What a state of the configuration means.
@@ -89,7 +91,7 @@ pub fn watch_cluster(
     source::cluster::start(cluster, objects, report, feeds, move |client| {
         let reporter = Reporter::start(client, settings);
         let teller = reports.get_or_init(|| reporter.teller()).clone();
-        let (mut translator, mut told) = (Translator::default(), Vec::new());
+        let (mut translator, mut told, mut ours) = (Translator::default(), Vec::new(), Ours::default());
         let changed = move |store: &Store, problems: Vec<Problem>, change: Change| {
             if change == Change::Content {
                 let translated = translated(&mut translator, store, problems, &limits);
@@ -97,12 +99,32 @@ pub fn watch_cluster(
                 // What serves comes first: nobody waits for what is said about it.
                 sink(translated);
             }
-            let served = translator.served(store);
+            let served = ours.served(&translator, store);
             teller.tell(report::State { store, served, problems: &told, ready: true });
             translator.stale_at_s()
         };
         (changed, async move |time_max| reporter.leave(time_max).await)
     })
+}
+
+/// The Ingresses that are ours: looking through ten thousand takes longer than a change of endpoints.
+#[derive(Default)]
+struct Ours {
+    served: Vec<Arc<ObjectRef>>,
+    mark: Option<Mark>,
+}
+
+impl Ours {
+    /// They are others only when an Ingress is, or what decides about classes.
+    fn served(&mut self, translator: &Translator, store: &Store) -> Vec<Arc<ObjectRef>> {
+        let decides = |name: &Arc<ObjectRef>| matches!(name.kind, Kind::Ingress | Kind::IngressClass | Kind::ConfigMap);
+        let known = self.mark.as_ref().and_then(|mark| store.changes(mark));
+        if known.is_none_or(|mut names| names.any(decides)) {
+            self.served = translator.served(store);
+        }
+        self.mark = Some(store.mark());
+        self.served.clone()
+    }
 }
 
 fn translated(

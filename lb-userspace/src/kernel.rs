@@ -15,6 +15,7 @@ mod counters;
 pub mod doctor;
 mod elements;
 mod events;
+mod memory;
 mod netns;
 mod object;
 mod pins;
@@ -32,6 +33,7 @@ pub use carrier::{
     Ability, AttachBy, Carrier, CarrierReport, CarrierSetup, Follower, InterfaceReport, Interfaces, OtherSet, Pair,
     probe,
 };
+pub use memory::give_back;
 pub use object::object;
 pub use pins::{UnpinError, unpin};
 pub use report::{MapReport, Origin, ProgramReport, Report};

@@ -6,7 +6,7 @@
 
 use super::Bench;
 use super::client::Client;
-use super::lab::{BACKEND, CLIENT_CPUS, Room, path_text};
+use super::lab::{BACKEND, Room, path_text};
 use super::peer::{ADMIN, Kind, sluice_listeners};
 use super::process::{Process, await_ready};
 use anyhow::{Context, Result, ensure};
@@ -60,7 +60,7 @@ impl Api {
         std::fs::create_dir_all(dir.join("objects"))?;
         std::fs::write(dir.join("objects/all.json"), serde_json::to_vec(&objects(size))?)?;
         let kubeconfig = dir.join("kubeconfig");
-        let mut command = bench.lab.command(Room::Proxy, CLIENT_CPUS, program);
+        let mut command = bench.lab.command(Room::Proxy, "0-1", program);
         command.args(["--listen", SECURE, "--plain", PLAIN, "--kubeconfig", &path_text(&kubeconfig)?]);
         command.args(["--directory", &path_text(&dir.join("objects"))?]);
         let mut process = Process::start("apiserver", command, &bench.lab.dir().join("apiserver.log"))?;
