@@ -3,7 +3,12 @@
 //! Goes in: an AdmissionReview (admission.k8s.io/v1) as bytes, the store, the translator. Comes out: an AdmissionReview.
 //! Runs the translation that will run anyway, on the store with the object in it, and puts the store back as it was. Refuses
 //! what would newly be a fault of the object itself; warns of the rest. What an object refers to may be applied after
-//! it, so what is missing or broken elsewhere is a warning. Does not serve HTTPS, and is bounded by whoever does.
+//! it, so what is missing or broken elsewhere is a warning. Nothing is said of Secrets that are not there: one that nothing
+//! names yet was never read. Served by [`server`], which bounds it; on the thread of the store by [`queue`].
+
+mod certificate;
+pub mod queue;
+pub mod server;
 
 use super::object::Object;
 use super::reason;
@@ -29,11 +34,10 @@ const WARNING_CHARS_MAX: usize = 256;
 
 /// Faults that are mended by another object, which may come later. Classes belong to it: of an unknown one nobody knows
 /// whose it will be.
-const LATER: [&str; 11] = [
+const LATER: [&str; 10] = [
     reason::SERVICE_MISSING,
     reason::SERVICE_PORT_MISSING,
     reason::EXTERNAL_NAME,
-    reason::SECRET_MISSING,
     reason::INVALID_CERTIFICATE,
     reason::KEY_MISMATCH,
     reason::CERTIFICATE_EXPIRED,
@@ -54,7 +58,7 @@ pub enum InvalidReview {
     Unreadable(String),
 }
 
-/// Answers a review. `now_s` is the time in seconds since 1970.
+/// Answers a review about an Ingress of a namespace that `is_watched`. `now_s` is the time in seconds since 1970.
 ///
 /// # Errors
 /// [`InvalidReview`].
@@ -63,6 +67,7 @@ pub fn review(
     store: &mut Store,
     translator: &mut Translator,
     objects: &config::Objects,
+    is_watched: impl Fn(&str) -> bool,
     now_s: i64,
 ) -> Result<Value, InvalidReview> {
     if body.len() > REVIEW_BYTES_MAX {
@@ -74,7 +79,9 @@ pub fn review(
         return Err(InvalidReview::Unreadable("no apiVersion, or no request.uid".to_owned()));
     };
     let mut response = json!({ "uid": uid, "allowed": true });
-    if let Some(ingress) = ingress(&request) {
+    if request["namespace"].as_str().is_some_and(is_watched)
+        && let Some(ingress) = ingress(&request)
+    {
         let news = news(ingress, store, translator, objects, now_s);
         let (refused, told): (Vec<Problem>, Vec<Problem>) = news.into_iter().partition(is_refused);
         let warnings: Vec<String> = told.iter().take(LISTED_MAX).map(warning).collect();
@@ -129,7 +136,7 @@ fn news(
         Some(before) => store.upsert(before),
         None => store.remove(&key),
     }
-    problems.retain(|problem| !known.contains(&identity(problem.clone())));
+    problems.retain(|problem| problem.reason != reason::SECRET_MISSING && !known.contains(&identity(problem.clone())));
     problems
 }
 
