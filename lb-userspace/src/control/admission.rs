@@ -3,8 +3,7 @@
 //! Goes in: an AdmissionReview (admission.k8s.io/v1) as bytes, the store, the translator. Comes out: an AdmissionReview.
 //! Runs the translation that will run anyway, on the store with the object in it, and puts the store back as it was. Refuses
 //! what would newly be a fault of the object itself; warns of the rest. What an object refers to may be applied after
-//! it, so what is missing or broken elsewhere is a warning. Nothing is said of Secrets that are not there: one that nothing
-//! names yet was never read. Served by [`server`], which bounds it; on the thread of the store by [`queue`].
+//! it, so what is missing or broken elsewhere is a warning. Served by [`server`], which bounds it; on the thread of the store by [`queue`].
 
 mod certificate;
 pub mod queue;
@@ -46,6 +45,10 @@ const LATER: [&str; 10] = [
     reason::UNKNOWN_CLASS,
     reason::INVALID_ENDPOINT,
 ];
+
+/// What a review says nothing of: a Secret that nothing names yet was never read, and whose Ingress is another controller's
+/// wants to hear nothing of us.
+const UNSAID: [&str; 3] = [reason::SECRET_MISSING, reason::OTHER_CLASS, reason::NO_CLASS];
 
 /// A review that cannot be answered: the API server then does what `failurePolicy` says.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -136,7 +139,7 @@ fn news(
         Some(before) => store.upsert(before),
         None => store.remove(&key),
     }
-    problems.retain(|problem| problem.reason != reason::SECRET_MISSING && !known.contains(&identity(problem.clone())));
+    problems.retain(|problem| !UNSAID.contains(&problem.reason) && !known.contains(&identity(problem.clone())));
     problems
 }
 
