@@ -5,7 +5,7 @@
 mod admission;
 mod report;
 
-pub use admission::Admission;
+pub use admission::{Admission, REVIEW_BYTES_MAX};
 pub use report::{NamespacedName, Report};
 
 use ipnet::IpNet;

@@ -1,10 +1,9 @@
 //! The source of the configuration, as it was asked for, joined with the state that takes it.
 
+use super::admission;
 use super::state::State;
 use super::turns::Teller;
 use crate::config::{Config, Source};
-use crate::control::admission::queue::{Reviews, queue};
-use crate::control::admission::server;
 use crate::control::{self, ClusterWatch, Translated, Watch};
 use crate::telemetry::Feeds;
 use std::sync::Arc;
@@ -50,17 +49,8 @@ pub fn watch(config: &Config, state: &Arc<State>, teller: Teller) -> anyhow::Res
         Source::Directory(path) => Watched::Directory(control::watch_directory(path, &config.objects, sink)?),
         Source::Cluster(cluster) => {
             let (feeds, reports) = (feeds.unwrap_or_default(), reports);
-            let (asked, objects, report) = (admission(config)?, &config.objects, &config.report);
+            let (asked, objects, report) = (admission::start(config)?, &config.objects, &config.report);
             Watched::Cluster(control::watch_cluster(cluster, objects, report, feeds, reports, asked, sink)?)
         }
     })
-}
-
-/// Serves the webhook, where it is wanted.
-fn admission(config: &Config) -> anyhow::Result<Option<Reviews>> {
-    let Some(settings) = &config.admission else { return Ok(None) };
-    let (desk, reviews) = queue(&config.objects);
-    let address = server::start(settings, desk)?;
-    tracing::info!(%address, "admission is served");
-    Ok(Some(reviews))
 }

@@ -3,27 +3,23 @@
 //! Goes in: an AdmissionReview (admission.k8s.io/v1) as bytes, the store, the translator. Comes out: an AdmissionReview.
 //! Runs the translation that will run anyway, on the store with the object in it, and puts the store back as it was. Refuses
 //! what would newly be a fault of the object itself; warns of the rest. What an object refers to may be applied after
-//! it, so what is missing or broken elsewhere is a warning. Served by [`server`], which bounds it; on the thread of the store by [`queue`].
+//! it, so what is missing or broken elsewhere is a warning. `admin` serves it by HTTPS;
+//! [`queue`] brings it to the thread of the store, a few at once.
 
-mod certificate;
 pub mod queue;
-pub mod server;
 
 use super::object::Object;
 use super::reason;
 use super::source::manifest::decode;
 use super::store::Store;
 use super::translate::Translator;
-use crate::config;
+use crate::config::{self, REVIEW_BYTES_MAX};
 use lb_core::Problem;
 use lb_core::model::Kind;
 use lb_core::problem::Severity;
 use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::fmt::Write as _;
-
-/// Largest review that is read, bytes: an object and what it was before, of 1.5 MB each (etcd).
-pub const REVIEW_BYTES_MAX: usize = 3 * 1024 * 1024;
 
 /// Faults that are named in a refusal, and warnings.
 const LISTED_MAX: usize = 10;

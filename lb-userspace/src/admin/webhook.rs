@@ -8,14 +8,13 @@
 //! Bounds: connections, reviews in work, bytes and time of each. Does not ask who is there: an API server shows no
 //! certificate unless it was told to, and who asks learns only what an object of his own would come to.
 
-use super::certificate::{Files, Look};
-use super::queue::{Desk, Unanswered};
-use super::{InvalidReview, REVIEW_BYTES_MAX};
-use crate::config;
-use bytes::Bytes;
+mod certificate;
+
+use crate::config::{self, REVIEW_BYTES_MAX};
+use certificate::{Files, Look};
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::body::{Body, Incoming};
+use hyper::body::{Body, Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -42,6 +41,29 @@ const REVIEW_TIME_MAX: Duration = Duration::from_secs(4);
 /// Time between two looks at the files.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
+/// Answers reviews. Declared here, implemented in `app`.
+pub trait Review: Send + Sync + 'static {
+    /// The bytes of an AdmissionReview become those of its answer. Dropping the future takes the review back.
+    ///
+    /// # Errors
+    /// [`Unanswered`].
+    fn review(&self, body: Bytes) -> impl Future<Output = Result<Bytes, Unanswered>> + Send;
+}
+
+/// A review that was not answered.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unanswered {
+    /// More wait than may: 429.
+    #[error("too many reviews wait")]
+    Busy,
+    /// There is nothing yet to answer it by: 503.
+    #[error("the cluster has not been read whole yet")]
+    NotReady,
+    /// It cannot be answered at all, and this is why: 400.
+    #[error("{0}")]
+    Invalid(String),
+}
+
 /// The webhook cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum AdmissionError {
@@ -65,7 +87,7 @@ pub enum AdmissionError {
 ///
 /// # Errors
 /// [`AdmissionError`].
-pub fn start(settings: &config::Admission, desk: Desk) -> Result<SocketAddr, AdmissionError> {
+pub fn start(settings: &config::Admission, reviewer: impl Review) -> Result<SocketAddr, AdmissionError> {
     let address = settings.address;
     let listener =
         std::net::TcpListener::bind(address).map_err(|source| AdmissionError::Address { address, source })?;
@@ -87,7 +109,8 @@ pub fn start(settings: &config::Admission, desk: Desk) -> Result<SocketAddr, Adm
                     tell(&files.look());
                 }
             });
-            serve(listener, TlsAcceptor::from(Arc::new(config)), Arc::new(Office::new(desk, REVIEW_TIME_MAX))).await;
+            serve(listener, TlsAcceptor::from(Arc::new(config)), Arc::new(Office::new(reviewer, REVIEW_TIME_MAX)))
+                .await;
         });
     };
     std::thread::Builder::new().name("admission".to_owned()).spawn(work).map_err(AdmissionError::Thread)?;
@@ -104,7 +127,7 @@ fn tell(look: &Look) {
     }
 }
 
-async fn serve(listener: std::net::TcpListener, tls: TlsAcceptor, office: Arc<Office>) {
+async fn serve(listener: std::net::TcpListener, tls: TlsAcceptor, office: Arc<Office<impl Review>>) {
     let listener = match TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "admission cannot be served"),
@@ -129,7 +152,7 @@ async fn serve(listener: std::net::TcpListener, tls: TlsAcceptor, office: Arc<Of
     }
 }
 
-async fn connection(stream: TcpStream, tls: TlsAcceptor, office: Arc<Office>) {
+async fn connection(stream: TcpStream, tls: TlsAcceptor, office: Arc<Office<impl Review>>) {
     let stream = match timeout(HEAD_TIME_MAX, tls.accept(stream)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return tracing::debug!(%error, "a TLS handshake with admission failed"),
@@ -150,15 +173,15 @@ async fn connection(stream: TcpStream, tls: TlsAcceptor, office: Arc<Office>) {
 }
 
 /// What answers requests.
-struct Office {
-    desk: Desk,
+struct Office<R> {
+    reviewer: R,
     places: Semaphore,
     time_max: Duration,
 }
 
-impl Office {
-    fn new(desk: Desk, time_max: Duration) -> Self {
-        Self { desk, places: Semaphore::new(REVIEWS_MAX), time_max }
+impl<R: Review> Office<R> {
+    fn new(reviewer: R, time_max: Duration) -> Self {
+        Self { reviewer, places: Semaphore::new(REVIEWS_MAX), time_max }
     }
 
     async fn answer<B>(&self, request: Request<B>) -> Response<Full<Bytes>>
@@ -182,7 +205,8 @@ impl Office {
         B: Body,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let too_large = || text(StatusCode::PAYLOAD_TOO_LARGE, &format!("{}\n", InvalidReview::TooLarge));
+        let too_large =
+            || text(StatusCode::PAYLOAD_TOO_LARGE, &format!("a review has at most {REVIEW_BYTES_MAX} bytes\n"));
         if body.size_hint().lower() > REVIEW_BYTES_MAX as u64 {
             return too_large();
         }
@@ -194,9 +218,8 @@ impl Office {
             Err(error) if error.is::<LengthLimitError>() => return too_large(),
             Err(error) => return text(StatusCode::BAD_REQUEST, &format!("the body cannot be read: {error}\n")),
         };
-        match self.desk.review(body).await {
+        match self.reviewer.review(body).await {
             Ok(answer) => typed("application/json", answer),
-            Err(Unanswered::Invalid(InvalidReview::TooLarge)) => too_large(),
             Err(why @ Unanswered::Invalid(_)) => text(StatusCode::BAD_REQUEST, &format!("{why}\n")),
             Err(why @ Unanswered::Busy) => text(StatusCode::TOO_MANY_REQUESTS, &format!("{why}\n")),
             Err(why @ Unanswered::NotReady) => text(StatusCode::SERVICE_UNAVAILABLE, &format!("{why}\n")),
@@ -218,10 +241,7 @@ fn text(status: StatusCode, body: &str) -> Response<Full<Bytes>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::queue::queue;
     use super::*;
-    use crate::config::Objects;
-    use crate::control::store::Store;
 
     fn run<T>(work: impl Future<Output = T>) -> T {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -232,64 +252,59 @@ mod tests {
         Request::builder().method(method).uri(path).body(Full::new(body.into())).expect("a request")
     }
 
+    /// Refuses what begins with a space, waits for ever where it is told to.
+    struct Fake(Option<Unanswered>);
+
+    impl Review for Fake {
+        async fn review(&self, body: Bytes) -> Result<Bytes, Unanswered> {
+            match &self.0 {
+                Some(why) => Err(why.clone()),
+                None if body.is_empty() => std::future::pending().await,
+                None if body.starts_with(b" ") => Err(Unanswered::Invalid("blank".to_owned())),
+                None => Ok(body),
+            }
+        }
+    }
+
     #[test]
     fn what_is_refused() {
-        let (desk, mut reviews) = queue(&Objects::default());
-        let office = Office::new(desk, Duration::from_secs(5));
-        let work = async {
-            let answers = async {
-                while let Some(ask) = reviews.next().await {
-                    reviews.answer(ask, &mut Store::default(), |_| true, 0);
-                }
-            };
-            let asks = async {
-                for (method, path, bytes, want) in [
-                    (Method::GET, "/healthz", 0, 200),
-                    (Method::POST, "/healthz", 0, 405),
-                    (Method::GET, "/validate", 0, 405),
-                    (Method::PUT, "/validate", 0, 405),
-                    (Method::POST, "/", 0, 404),
-                    (Method::POST, "/validate/x", 0, 404),
-                    (Method::POST, "/validate", 10, 400),
-                    (Method::POST, "/validate", REVIEW_BYTES_MAX, 400),
-                    (Method::POST, "/validate", REVIEW_BYTES_MAX + 1, 413),
-                ] {
-                    let shown = format!("{method} {path} with {bytes} bytes");
-                    let status = office.answer(request(method, path, vec![b' '; bytes])).await.status();
-                    assert_eq!(status.as_u16(), want, "{shown}");
-                }
-                let body = br#"{"apiVersion":"admission.k8s.io/v1","request":{"uid":"u","operation":"CREATE"}}"#;
-                let answer = office.answer(request(Method::POST, "/validate", body.to_vec())).await;
-                let status = answer.status();
-                let body = answer.into_body().collect().await.expect("a body").to_bytes();
-                let body = String::from_utf8_lossy(&body).into_owned();
-                assert!(status == 200 && body.contains(r#""allowed":true"#), "{status} {body}");
-            };
-            tokio::select! {
-                () = answers => panic!("the desk is open"),
-                () = asks => {}
-            }
-        };
-        run(work);
+        let office = Office::new(Fake(None), Duration::from_secs(5));
+        for (method, path, bytes, want) in [
+            (Method::GET, "/healthz", 0, 200),
+            (Method::POST, "/healthz", 0, 405),
+            (Method::GET, "/validate", 0, 405),
+            (Method::PUT, "/validate", 0, 405),
+            (Method::POST, "/", 0, 404),
+            (Method::POST, "/validate/x", 0, 404),
+            (Method::POST, "/validate", 10, 400),
+            (Method::POST, "/validate", REVIEW_BYTES_MAX, 400),
+            (Method::POST, "/validate", REVIEW_BYTES_MAX + 1, 413),
+        ] {
+            let shown = format!("{method} {path} with {bytes} bytes");
+            let status = run(office.answer(request(method, path, vec![b' '; bytes]))).status();
+            assert_eq!(status.as_u16(), want, "{shown}");
+        }
+        let answer = run(office.answer(request(Method::POST, "/validate", b"{}".to_vec())));
+        let (status, kind) = (answer.status(), answer.headers()[header::CONTENT_TYPE].clone());
+        let body = run(answer.into_body().collect()).expect("a body").to_bytes();
+        assert_eq!((status.as_u16(), kind.as_bytes(), &body[..]), (200, &b"application/json"[..], &b"{}"[..]));
     }
 
     #[test]
     fn nobody_waits_for_long() {
-        let (desk, reviews) = queue(&Objects::default());
-        let office = Office::new(desk, Duration::from_millis(20));
-        let ask =
-            || async { office.answer(request(Method::POST, "/validate", b"{}".to_vec())).await.status().as_u16() };
-        let (mut busy, mut late) = (0, 0);
-        // Nobody takes them out, and those that gave up still fill the queue.
-        for _ in 0..20 {
-            match run(ask()) {
-                429 => busy += 1,
-                503 => late += 1,
-                other => panic!("{other}"),
-            }
-        }
-        assert_eq!((late, busy), (16, 4));
-        drop(reviews);
-        assert_eq!(run(ask()), 503);
+        let check = |why: Option<Unanswered>, want: u16| {
+            let office = Office::new(Fake(why), Duration::from_millis(20));
+            let answer = run(office.answer(request(Method::POST, "/validate", Vec::new())));
+            assert_eq!(answer.status().as_u16(), want);
+        };
+        check(None, 503);
+        check(Some(Unanswered::Busy), 429);
+        check(Some(Unanswered::NotReady), 503);
+        let office = Office::new(Fake(None), Duration::from_millis(20));
+        let all = || request(Method::POST, "/validate", b"{}".to_vec());
+        let places = office.places.try_acquire_many(u32::try_from(REVIEWS_MAX).expect("few")).expect("all are free");
+        assert_eq!(run(office.answer(all())).status(), 503, "no place became free in time");
+        drop(places);
+        assert_eq!(run(office.answer(all())).status(), 200);
     }
 }
