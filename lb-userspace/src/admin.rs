@@ -2,7 +2,7 @@
 //! the end of connections that the kernel carries, which the Unix socket alone takes.
 //!
 //! Goes in: an [`Inspect`] (declared here, implemented in `app`). Comes out: answers. It runs on a thread of its own, so
-//! that a slow reader of metrics cannot slow a request.
+//! that a slow reader of metrics cannot slow a request. So does the validating webhook, by HTTPS, where it is wanted.
 
 pub mod client;
 #[cfg(test)]
@@ -12,6 +12,7 @@ pub mod inspect;
 pub mod metrics;
 pub mod server;
 pub mod view;
+pub mod webhook;
 
 pub use flows::{Flows, Spliced, Which};
 pub use inspect::{Inspect, ListenerView, Readiness, SpliceStatus, Status, SteeringStatus};

@@ -4,6 +4,7 @@
 //! administration, first Snapshot, sockets, workers, steering; so that no connection is taken before there is an answer to
 //! it, however long a cluster does not answer.
 
+mod admission;
 mod descriptors;
 pub mod doctor;
 mod source;

@@ -2,7 +2,8 @@
 //!
 //! Goes in: arguments. Comes out: an exit code: 0 done, 1 failed, 64 bad configuration (`EX_USAGE` of sysexits.h).
 
-pub mod check;
+pub mod admission;
+mod check;
 pub mod cluster;
 pub mod doctor;
 pub mod edge;

@@ -2,8 +2,10 @@
 //!
 //! Goes in: what [`crate::cli`] read. Comes out: a [`Config`] that later code need not doubt.
 
+mod admission;
 mod report;
 
+pub use admission::{Admission, REVIEW_BYTES_MAX};
 pub use report::{NamespacedName, Report};
 
 use ipnet::IpNet;
@@ -52,6 +54,8 @@ pub struct Config {
     pub splice: Splice,
     /// What is written into the API of a cluster.
     pub report: Report,
+    /// The validating webhook; `None`: there is none.
+    pub admission: Option<Admission>,
 }
 
 /// Where objects come from.

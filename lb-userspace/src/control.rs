@@ -75,7 +75,7 @@ pub fn watch_directory(
 
 /// Watches the API of a cluster on a thread of its own, and calls `sink` when everything that is needed was read, and then
 /// after each change. Returns before that, also when the API server does not answer; `feeds` tell how it stands, and `reports` what
-/// was written. Dropping the answer stops the thread and waits for it; [`ClusterWatch::leave`] tells the API before.
+/// was written. `reviews` are answered on that thread, between two changes. Dropping the answer stops the thread and waits for it; [`ClusterWatch::leave`] tells the API before.
 ///
 /// # Errors
 /// [`SessionError`], when there are no credentials.
@@ -85,10 +85,11 @@ pub fn watch_cluster(
     report: &config::Report,
     feeds: Arc<Feeds>,
     reports: Arc<OnceLock<report::Teller>>,
+    reviews: Option<admission::queue::Reviews>,
     mut sink: impl FnMut(Translated) + Send + 'static,
 ) -> Result<ClusterWatch, SessionError> {
     let (limits, settings) = (objects.clone(), report::Settings::new(report.clone(), objects));
-    source::cluster::start(cluster, objects, report, feeds, move |client| {
+    source::cluster::start(cluster, objects, report, feeds, reviews, move |client| {
         let reporter = Reporter::start(client, settings);
         let teller = reports.get_or_init(|| reporter.teller()).clone();
         let (mut translator, mut told, mut ours) = (Translator::default(), Vec::new(), Ours::default());

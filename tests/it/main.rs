@@ -3,6 +3,7 @@
 //! They need root, and the binaries of the workspace beside them: `cargo xtask test` builds and runs everything.
 
 mod access_log;
+mod admission;
 mod apiserver;
 mod churn;
 mod cli;

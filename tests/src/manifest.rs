@@ -123,6 +123,12 @@ impl TestCertificate {
         &self.certificate_pem
     }
 
+    /// The private key, PEM.
+    #[must_use]
+    pub fn key_pem(&self) -> &str {
+        &self.key_pem
+    }
+
     /// What a TLS server does that shows it.
     #[must_use]
     pub fn server(&self) -> ServerConfig {

@@ -1,5 +1,6 @@
 //! The source of the configuration, as it was asked for, joined with the state that takes it.
 
+use super::admission;
 use super::state::State;
 use super::turns::Teller;
 use crate::config::{Config, Source};
@@ -48,7 +49,8 @@ pub fn watch(config: &Config, state: &Arc<State>, teller: Teller) -> anyhow::Res
         Source::Directory(path) => Watched::Directory(control::watch_directory(path, &config.objects, sink)?),
         Source::Cluster(cluster) => {
             let (feeds, reports) = (feeds.unwrap_or_default(), reports);
-            Watched::Cluster(control::watch_cluster(cluster, &config.objects, &config.report, feeds, reports, sink)?)
+            let (asked, objects, report) = (admission::start(config)?, &config.objects, &config.report);
+            Watched::Cluster(control::watch_cluster(cluster, objects, report, feeds, reports, asked, sink)?)
         }
     })
 }

@@ -1,5 +1,6 @@
 //! `sluice run`: arguments become a valid [`Config`] before a socket is opened; every fault is listed, exit code 64.
 
+use super::admission::AdmissionArgs;
 use super::cluster::{ClassArgs, SourceArgs};
 use super::edge::EdgeArgs;
 use super::external::ExternalArgs;
@@ -80,6 +81,8 @@ pub struct RunArgs {
     limits: LimitArgs,
     #[command(flatten)]
     report: ReportArgs,
+    #[command(flatten)]
+    admission: AdmissionArgs,
 }
 
 /// Form of the agent's own log.
@@ -145,7 +148,9 @@ impl RunArgs {
         let (node, zone) = (self.node_name.clone(), self.zone.clone());
         let objects = Objects { defaults, node, zone, external_names, ..self.class.objects(&source, &mut faults) };
         let proxy_protocol_from = self.edge.proxy_protocol_from(&mut faults);
-        let listeners: Vec<SocketAddr> = http.iter().chain(&https).chain([&self.admin]).copied().collect();
+        let mut listeners: Vec<SocketAddr> = http.iter().chain(&https).chain([&self.admin]).copied().collect();
+        let admission = self.admission.admission(&source, &listeners, &mut faults);
+        listeners.extend(self.admission.address());
         let splice = self.splice.splice(&listeners, &mut faults);
         let report = self.report.report(&mut faults);
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
@@ -175,6 +180,7 @@ impl RunArgs {
             proxy_protocol_from,
             splice,
             report,
+            admission,
         })
     }
 

@@ -3,23 +3,23 @@
 //! Goes in: an AdmissionReview (admission.k8s.io/v1) as bytes, the store, the translator. Comes out: an AdmissionReview.
 //! Runs the translation that will run anyway, on the store with the object in it, and puts the store back as it was. Refuses
 //! what would newly be a fault of the object itself; warns of the rest. What an object refers to may be applied after
-//! it, so what is missing or broken elsewhere is a warning. Does not serve HTTPS, and is bounded by whoever does.
+//! it, so what is missing or broken elsewhere is a warning. `admin` serves it by HTTPS;
+//! [`queue`] brings it to the thread of the store, a few at once.
+
+pub mod queue;
 
 use super::object::Object;
 use super::reason;
 use super::source::manifest::decode;
 use super::store::Store;
 use super::translate::Translator;
-use crate::config;
+use crate::config::{self, REVIEW_BYTES_MAX};
 use lb_core::Problem;
 use lb_core::model::Kind;
 use lb_core::problem::Severity;
 use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::fmt::Write as _;
-
-/// Largest review that is read, bytes: an object and what it was before, of 1.5 MB each (etcd).
-pub const REVIEW_BYTES_MAX: usize = 3 * 1024 * 1024;
 
 /// Faults that are named in a refusal, and warnings.
 const LISTED_MAX: usize = 10;
@@ -29,11 +29,10 @@ const WARNING_CHARS_MAX: usize = 256;
 
 /// Faults that are mended by another object, which may come later. Classes belong to it: of an unknown one nobody knows
 /// whose it will be.
-const LATER: [&str; 11] = [
+const LATER: [&str; 10] = [
     reason::SERVICE_MISSING,
     reason::SERVICE_PORT_MISSING,
     reason::EXTERNAL_NAME,
-    reason::SECRET_MISSING,
     reason::INVALID_CERTIFICATE,
     reason::KEY_MISMATCH,
     reason::CERTIFICATE_EXPIRED,
@@ -42,6 +41,10 @@ const LATER: [&str; 11] = [
     reason::UNKNOWN_CLASS,
     reason::INVALID_ENDPOINT,
 ];
+
+/// What a review says nothing of: a Secret that nothing names yet was never read, and whose Ingress is another controller's
+/// wants to hear nothing of us.
+const UNSAID: [&str; 3] = [reason::SECRET_MISSING, reason::OTHER_CLASS, reason::NO_CLASS];
 
 /// A review that cannot be answered: the API server then does what `failurePolicy` says.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -54,7 +57,7 @@ pub enum InvalidReview {
     Unreadable(String),
 }
 
-/// Answers a review. `now_s` is the time in seconds since 1970.
+/// Answers a review about an Ingress of a namespace that `is_watched`. `now_s` is the time in seconds since 1970.
 ///
 /// # Errors
 /// [`InvalidReview`].
@@ -63,6 +66,7 @@ pub fn review(
     store: &mut Store,
     translator: &mut Translator,
     objects: &config::Objects,
+    is_watched: impl Fn(&str) -> bool,
     now_s: i64,
 ) -> Result<Value, InvalidReview> {
     if body.len() > REVIEW_BYTES_MAX {
@@ -74,7 +78,9 @@ pub fn review(
         return Err(InvalidReview::Unreadable("no apiVersion, or no request.uid".to_owned()));
     };
     let mut response = json!({ "uid": uid, "allowed": true });
-    if let Some(ingress) = ingress(&request) {
+    if request["namespace"].as_str().is_some_and(is_watched)
+        && let Some(ingress) = ingress(&request)
+    {
         let news = news(ingress, store, translator, objects, now_s);
         let (refused, told): (Vec<Problem>, Vec<Problem>) = news.into_iter().partition(is_refused);
         let warnings: Vec<String> = told.iter().take(LISTED_MAX).map(warning).collect();
@@ -129,7 +135,7 @@ fn news(
         Some(before) => store.upsert(before),
         None => store.remove(&key),
     }
-    problems.retain(|problem| !known.contains(&identity(problem.clone())));
+    problems.retain(|problem| !UNSAID.contains(&problem.reason) && !known.contains(&identity(problem.clone())));
     problems
 }
 

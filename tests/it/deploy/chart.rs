@@ -170,7 +170,10 @@ fn the_pod_has_few_rights_and_time_to_end() {
         );
         assert!(pod["hostPID"].is_null() && pod["hostIPC"].is_null(), "{file}");
         let paths: Vec<&Value> = pod["volumes"].as_array().expect("volumes").iter().map(|v| &v["hostPath"]).collect();
-        assert_eq!(paths, [&json!({ "path": "/sys/fs/bpf", "type": "Directory" }), &Value::Null], "{file}");
+        let mut want = vec![json!({ "path": "/sys/fs/bpf", "type": "Directory" }), Value::Null];
+        // The certificate of the webhook, in the one file that has it.
+        want.extend((file == "ci/every-option-values.yaml").then_some(Value::Null));
+        assert_eq!(paths, want.iter().collect::<Vec<_>>(), "{file}");
 
         let seconds = |flag: &str| -> u64 {
             let found = texts(&container["args"]).into_iter().find_map(|argument| argument.strip_prefix(flag));
@@ -203,11 +206,47 @@ fn what_contradicts_is_refused_with_a_reason() {
         ("status: {publishService: lb}", "publishService"),
         ("watch: {namespaces: [a], namespaceSelector: b=c}", "exclude one another"),
         ("status: {addresses: [192.0.2.1], publishService: a/b}", "exclude one another"),
+        ("admission: {enabled: true}", "needs admission.secretName"),
+        ("admission: {enabled: true, secretName: a}", "admission.injectCaFrom or"),
+        ("admission: {enabled: true, secretName: a, caBundle: YQ==, injectCaFrom: a/b}", "exclude one another"),
+        ("admission: {failurePolicy: Maybe}", "failurePolicy"),
         ("metrics: {serviceMonitor: {enabled: true}}", "on loopback nobody else can"),
     ] {
         let error = render(values).map(|rendered| rendered.lint).expect_err(values);
         assert!(error.contains(want), "{values}: {error}");
     }
+}
+
+#[test]
+fn the_webhook_is_off_by_default_and_leads_to_the_agents() {
+    for file in VALUES {
+        let objects = render_file(file).objects();
+        let hooks: Vec<&Value> = objects.iter().filter(|o| o["kind"] == "ValidatingWebhookConfiguration").collect();
+        assert_eq!(hooks.len(), usize::from(file == "ci/every-option-values.yaml"), "{file}");
+        let arguments = &only(&objects, "DaemonSet")["spec"]["template"]["spec"]["containers"][0]["args"];
+        let asked = texts(arguments).iter().any(|argument| argument.starts_with("--admission"));
+        assert_eq!(asked, !hooks.is_empty(), "{file}");
+    }
+    let objects = render_file("ci/every-option-values.yaml").objects();
+    let configuration = only(&objects, "ValidatingWebhookConfiguration");
+    let annotation = &configuration["metadata"]["annotations"]["cert-manager.io/inject-ca-from"];
+    assert_eq!(annotation, "sluice-system/webhook");
+    let hook = &configuration["webhooks"][0];
+    assert_eq!((&hook["failurePolicy"], &hook["timeoutSeconds"]), (&json!("Fail"), &json!(3)));
+    assert_eq!(hook["namespaceSelector"], json!({ "matchLabels": { "team": "shop" } }));
+    let asked = &hook["clientConfig"]["service"];
+    let service = format!("Service {}/{}", texts(&json!([asked["namespace"]]))[0], texts(&json!([asked["name"]]))[0]);
+    let service = objects.iter().find(|object| name(object) == service).expect("its Service");
+    assert_eq!(service["spec"]["ports"][0]["port"], asked["port"]);
+    let volumes = &only(&objects, "DaemonSet")["spec"]["template"]["spec"]["volumes"];
+    let secret = &volumes.as_array().expect("volumes").last().expect("one")["secret"];
+    assert_eq!((&secret["secretName"], &secret["optional"]), (&json!("webhook"), &json!(true)));
+
+    let on = "admission: {enabled: true, secretName: webhook, caBundle: YQ==}";
+    let objects = render(on).expect("it renders").objects();
+    let hook = &only(&objects, "ValidatingWebhookConfiguration")["webhooks"][0];
+    assert_eq!((&hook["failurePolicy"], &hook["timeoutSeconds"]), (&json!("Ignore"), &json!(5)));
+    assert_eq!(hook["clientConfig"]["caBundle"], "YQ==");
 }
 
 #[test]

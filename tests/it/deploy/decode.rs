@@ -3,6 +3,7 @@
 //! The types are those of the crate k8s-openapi, made from the API's own OpenAPI document. They do not know which fields
 //! must be there; what matters of that is asserted by name elsewhere.
 
+use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{Namespace, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::IngressClass;
@@ -22,6 +23,9 @@ pub fn faults(object: &Value) -> Vec<String> {
     let kind = |field: &str| object[field].as_str().unwrap_or_default();
     match (kind("apiVersion"), kind("kind")) {
         ("apps/v1", "DaemonSet") => strict::<DaemonSet>(object),
+        ("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration") => {
+            strict::<ValidatingWebhookConfiguration>(object)
+        }
         ("v1", "Namespace") => strict::<Namespace>(object),
         ("v1", "Service") => strict::<Service>(object),
         ("v1", "ServiceAccount") => strict::<ServiceAccount>(object),

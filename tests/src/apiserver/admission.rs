@@ -1,6 +1,6 @@
 //! Admission: validating webhooks, as they are configured in the storage, asked about a change before it is stored.
 //!
-//! Goes in: a draft. Comes out: nothing, or the refusal of a webhook. A webhook by Service is called at an address of the
+//! Goes in: a draft. Comes out: warnings, or the refusal of a webhook. A webhook by Service is called at an address of the
 //! Service's EndpointSlices, with the server name `NAME.NAMESPACE.svc`. Source:
 //! kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers. Does not do: mutation,
 //! `matchConditions`, CEL.
@@ -15,11 +15,12 @@ use super::write::Draft;
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// Asks every webhook that the change concerns.
+/// Asks every webhook that the change concerns, and answers their warnings.
 ///
 /// # Errors
 /// What a webhook refused with, or 500 when one with the policy `Fail` could not be asked.
-pub async fn review(shared: &Shared, ask: &Ask, operation: &str, draft: &Draft) -> Result<(), Failure> {
+pub async fn review(shared: &Shared, ask: &Ask, operation: &str, draft: &Draft) -> Result<Vec<String>, Failure> {
+    let mut warnings = Vec::new();
     for webhook in concerned(shared, ask, operation, draft) {
         let name = webhook["name"].as_str().unwrap_or_default();
         let timeout = Duration::from_secs(webhook["timeoutSeconds"].as_u64().unwrap_or(10));
@@ -32,7 +33,10 @@ pub async fn review(shared: &Shared, ask: &Ask, operation: &str, draft: &Draft) 
             Err(why) => Err(why),
         };
         match asked {
-            Ok(review) if review["response"]["allowed"] == true => {}
+            Ok(review) if review["response"]["allowed"] == true => {
+                let told = review["response"]["warnings"].as_array().into_iter().flatten();
+                warnings.extend(told.filter_map(Value::as_str).map(str::to_owned));
+            }
             Ok(review) if review["response"]["allowed"] == false => {
                 return Err(denied(name, &review["response"]["status"]));
             }
@@ -41,7 +45,7 @@ pub async fn review(shared: &Shared, ask: &Ask, operation: &str, draft: &Draft) 
             Err(why) => return Err(failed(name, &why)),
         }
     }
-    Ok(())
+    Ok(warnings)
 }
 
 /// The webhooks whose rules and selectors match.

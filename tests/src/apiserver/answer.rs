@@ -22,7 +22,9 @@ use super::watching;
 use super::write::{self, Body, Draft};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, DATE, HeaderValue, RETRY_AFTER, USER_AGENT};
+use hyper::header::{
+    ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, DATE, HeaderValue, RETRY_AFTER, USER_AGENT, WARNING,
+};
 use hyper::http::request::Parts;
 use hyper::{Request, Response, StatusCode};
 use serde_json::{Value, json};
@@ -143,21 +145,21 @@ async fn verb(
             Ok(json_response(200, view.list(ask.resource, &objects, &metadata)))
         }
         "create" => {
-            let (object, _) = change(shared, ask, "CREATE", &read_body(kind, body)?).await?;
-            Ok(json_response(201, view.object(ask.resource, &object)))
+            let (object, _, warnings) = change(shared, ask, "CREATE", &read_body(kind, body)?).await?;
+            Ok(warned(json_response(201, view.object(ask.resource, &object)), &warnings))
         }
         "delete" => {
             let options = if body.is_empty() { json!({}) } else { parsed(body)? };
-            let (object, draft) = change(shared, ask, "DELETE", &Body::Object(options)).await?;
+            let (object, draft, _) = change(shared, ask, "DELETE", &Body::Object(options)).await?;
             if draft.new.is_some() {
                 return Ok(json_response(200, view.object(ask.resource, &object)));
             }
             Ok(json_response(200, deleted(ask, &object).to_string()))
         }
         _ => {
-            let (object, draft) = change(shared, ask, "UPDATE", &read_body(kind, body)?).await?;
+            let (object, draft, warnings) = change(shared, ask, "UPDATE", &read_body(kind, body)?).await?;
             let code = if draft.old.is_none() { 201 } else { 200 };
-            Ok(json_response(code, view.object(ask.resource, &object)))
+            Ok(warned(json_response(code, view.object(ask.resource, &object)), &warnings))
         }
     }
 }
@@ -168,8 +170,24 @@ fn permit(shared: &Shared, ask: &Ask, verb: &str) -> Result<(), Failure> {
     access::check(&shared.store(), &ask.user, &want)
 }
 
-/// Decides a change, shows it to the webhooks and stores it.
-async fn change(shared: &Shared, ask: &Ask, operation: &str, body: &Body) -> Result<(Arc<Object>, Draft), Failure> {
+/// Adds warnings of webhooks, as `k8s.io/apiserver/pkg/warning` does (RFC 7234 section 5.5).
+fn warned(mut response: Response<Content>, warnings: &[String]) -> Response<Content> {
+    for warning in warnings {
+        let text = warning.replace('\\', "\\\\").replace('"', "\\\"");
+        if let Ok(value) = HeaderValue::from_bytes(format!("299 - \"{text}\"").as_bytes()) {
+            response.headers_mut().append(WARNING, value);
+        }
+    }
+    response
+}
+
+/// Decides a change, shows it to the webhooks and stores it. Answers their warnings, too.
+async fn change(
+    shared: &Shared,
+    ask: &Ask,
+    operation: &str,
+    body: &Body,
+) -> Result<(Arc<Object>, Draft, Vec<String>), Failure> {
     let skew_s = shared.faults.skew_s();
     for _ in 0..TRIES_MAX {
         let draft = {
@@ -187,12 +205,12 @@ async fn change(shared: &Shared, ask: &Ask, operation: &str, body: &Body) -> Res
             permit(shared, &Ask { name: String::new(), ..ask.clone() }, "create")?;
         }
         let operation = if is_created { "CREATE" } else { operation };
-        admission::review(shared, ask, operation, &draft).await?;
+        let warnings = admission::review(shared, ask, operation, &draft).await?;
         let is_dry_run = ask.is_dry_run() || matches!(body, Body::Object(o) if o["dryRun"][0] == "All");
         let stored = write::commit(&mut shared.store(), &draft, is_dry_run);
         if let Some(object) = stored {
             shared.announce();
-            return Ok((object, draft));
+            return Ok((object, draft, warnings));
         }
     }
     Err(Failure::stale(ask.resource, &ask.name))

@@ -15,8 +15,8 @@ const LIBRARIES: [(&str, &[&str]); 9] = [
     ("aya", &["kernel"]),
     ("aya_log", &["kernel"]),
     ("libc", &["kernel"]),
-    ("rustls", &["proxy", "control"]),
-    ("tokio_rustls", &["proxy"]),
+    ("rustls", &["proxy", "control", "admin"]),
+    ("tokio_rustls", &["proxy", "admin"]),
     ("hyper", &["proxy", "admin"]),
     ("inotify", &["control"]),
 ];

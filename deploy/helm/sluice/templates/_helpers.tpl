@@ -66,6 +66,20 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- if and .Values.metrics.serviceMonitor.enabled (or (hasPrefix "127." .Values.admin.host) (eq "::1" .Values.admin.host)) -}}
 {{- fail "metrics.serviceMonitor.enabled needs admin.host that Prometheus can reach, such as 0.0.0.0; on loopback nobody else can" -}}
 {{- end -}}
+{{- if and .Values.admission.enabled (not .Values.admission.secretName) -}}
+{{- fail "admission.enabled needs admission.secretName: the webhook is served by HTTPS" -}}
+{{- end -}}
+{{- if and .Values.admission.enabled (not (or .Values.admission.caBundle .Values.admission.injectCaFrom)) -}}
+{{- fail "admission.enabled needs admission.injectCaFrom or admission.caBundle: else the API server does not believe the certificate" -}}
+{{- end -}}
+{{- if and .Values.admission.caBundle .Values.admission.injectCaFrom -}}
+{{- fail "admission.injectCaFrom and admission.caBundle exclude one another: give one" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The Service of the webhook. */}}
+{{- define "sluice.admission" -}}
+{{ include "sluice.fullname" . | trunc 53 | trimSuffix "-" }}-admission
 {{- end -}}
 
 {{/* Where the kubelet asks. It is in the node's network as the agent is; an address of "all" is the node's. */}}

@@ -39,7 +39,8 @@ impl Case {
         let all = |store: &Store| store.ingresses().map(|(k, i)| (k.clone(), i.clone())).collect::<Vec<_>>();
         let before = all(&self.store);
         let body = serde_json::to_vec(&review).expect("JSON");
-        let answer = super::review(&body, &mut self.store, &mut self.translator, &self.objects, 0).expect("answered");
+        let answer = super::review(&body, &mut self.store, &mut self.translator, &self.objects, |n| n == "shop", 0)
+            .expect("answered");
         assert_eq!(all(&self.store), before);
         assert_eq!((&answer["kind"], &answer["response"]["uid"]), (&json!("AdmissionReview"), &json!("r-1")));
         answer["response"].clone()
@@ -64,7 +65,7 @@ fn what_would_be_a_fault_is_refused() {
     case.check("UPDATE", &object("held", &spec("a..example", "/")), &["InvalidHost"], &[]);
     let mut other = object("a", &spec("a..example", "/"));
     other["metadata"]["annotations"] = json!({"kubernetes.io/ingress.class": "nginx"});
-    case.check("CREATE", &other, &[], &[]);
+    assert_eq!(case.ask("CREATE", &other), json!({"uid": "r-1", "allowed": true}), "nothing is said of it");
     other["metadata"] = json!({"generateName": "a-"});
     case.check("CREATE", &other, &["InvalidHost"], &[]);
     case.check("DELETE", &Value::Null, &[], &[]);
@@ -94,7 +95,7 @@ fn a_refusal_stays_short() {
 #[test]
 fn what_is_no_review_is_said_to_be_none() {
     let mut case = Case::new();
-    let mut ask = |body: &[u8]| super::review(body, &mut case.store, &mut case.translator, &case.objects, 0);
+    let mut ask = |body: &[u8]| super::review(body, &mut case.store, &mut case.translator, &case.objects, |_| true, 0);
     for body in [&b""[..], b"{}", b"[]", b"null", b"{\"apiVersion\":\"admission.k8s.io/v1\",\"request\":{}}"] {
         assert!(matches!(ask(body), Err(InvalidReview::Unreadable(_))));
     }

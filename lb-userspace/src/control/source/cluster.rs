@@ -17,6 +17,7 @@ mod wire;
 pub use intake::Change;
 pub use session::SessionError;
 
+use super::super::admission::queue::{Ask, Reviews};
 use super::super::names::Names;
 use super::super::reason;
 use super::super::store::Store;
@@ -82,7 +83,8 @@ impl Drop for Watch {
 ///
 /// `begin` gets the client, on the thread and in the runtime that drive it, and answers what is called after each change, and what
 /// is called once when the watching is to end, beside which changes are told still. The former answers when the
-/// time alone will change what it made of the objects, seconds since 1970: it is called again then.
+/// time alone will change what it made of the objects, seconds since 1970: it is called again then. `reviews` are answered
+/// between two changes.
 ///
 /// # Errors
 /// [`SessionError`].
@@ -91,6 +93,7 @@ pub fn start<F, L>(
     objects: &config::Objects,
     report: &config::Report,
     feeds: Arc<Feeds>,
+    reviews: Option<Reviews>,
     begin: impl FnOnce(kube::Client) -> (F, L) + Send + 'static,
 ) -> Result<Watch, SessionError>
 where
@@ -121,7 +124,7 @@ where
                 }
             };
             tokio::select! {
-                () = watch(session, (&settings, &objects, &report), feeds, changed) => {}
+                () = watch(session, (&settings, &objects, &report), feeds, reviews, changed) => {}
                 () = end => {}
             }
         };
@@ -139,6 +142,7 @@ async fn watch(
     session: Session,
     (settings, objects, report): (&config::Cluster, &config::Objects, &config::Report),
     feeds: Arc<Feeds>,
+    mut reviews: Option<Reviews>,
     mut changed: impl FnMut(&Store, Vec<Problem>, Change) -> Option<i64>,
 ) {
     let intake = Intake::new(objects.objects_max, settings.namespace_selector.is_some());
@@ -153,7 +157,18 @@ async fn watch(
     let mut wanted = Wanted::default();
     let (mut stale_at_s, mut published) = (None, false);
     loop {
-        watches.woken(stale_at_s).await;
+        let ask = tokio::select! {
+            () = watches.woken(stale_at_s) => None,
+            ask = asked(&mut reviews) => Some(ask),
+        };
+        if let Some(ask) = ask {
+            if let Some(reviews) = reviews.as_mut().filter(|_| published) {
+                watches.review(reviews, ask, settings);
+            }
+            // However many are asked for, what the watches tell is heard in between.
+            tokio::task::yield_now().await;
+            continue;
+        }
         if !watches.intake.borrow().is_whole() {
             continue;
         }
@@ -216,6 +231,16 @@ impl Watches {
         }
     }
 
+    /// Answers a review. Changes that were heard and not yet translated are in it.
+    fn review(&self, reviews: &mut Reviews, ask: Ask, settings: &config::Cluster) {
+        let mut intake = self.intake.borrow_mut();
+        let selected =
+            |namespace: &str| settings.namespaces.is_empty() || settings.namespaces.iter().any(|n| n == namespace);
+        let (store, has_namespace) = intake.store_and_namespaces();
+        let now_s = i64::try_from(now_s()).unwrap_or(i64::MAX);
+        reviews.answer(ask, store, |namespace| selected(namespace) && has_namespace(namespace), now_s);
+    }
+
     /// Waits until something was heard, or the time has come.
     async fn woken(&self, stale_at_s: Option<i64>) {
         let wait = stale_at_s.map(|at| u64::try_from(at).unwrap_or(0).saturating_sub(now_s()).clamp(1, 3_600));
@@ -232,6 +257,16 @@ impl Watches {
         };
         drop(tokio::time::timeout(wait, settled).await);
     }
+}
+
+/// The next review; never, where there are none.
+async fn asked(reviews: &mut Option<Reviews>) -> Ask {
+    if let Some(reviews) = reviews
+        && let Some(ask) = reviews.next().await
+    {
+        return ask;
+    }
+    std::future::pending().await
 }
 
 fn is_over(at_s: Option<i64>) -> bool {

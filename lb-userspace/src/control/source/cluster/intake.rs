@@ -196,6 +196,12 @@ impl Intake {
         &mut self.store
     }
 
+    /// The store, and which namespaces are selected: all, where none are selected.
+    pub fn store_and_namespaces(&mut self) -> (&mut Store, impl Fn(&str) -> bool) {
+        let namespaces = &self.namespaces;
+        (&mut self.store, move |namespace| namespaces.as_ref().is_none_or(|selected| selected.contains(namespace)))
+    }
+
     /// Secrets that are named and not among those that are watched together, with the Ingresses that name them.
     pub fn missing(&self) -> impl Iterator<Item = (&ObjectRef, &[ObjectRef])> {
         self.missing.iter().map(|secret| (secret, self.references.of(secret)))
