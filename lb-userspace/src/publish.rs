@@ -98,13 +98,15 @@ fn carry(old: &Published, snapshot: &Snapshot) -> Vec<Arc<ServiceState>> {
         let all = || before().map(|(service, state)| (&service.key, (&**service, state))).collect();
         by_name.get_or_init(all).get(&service.key).copied()
     };
-    let same = |place: usize, service: &Arc<Service>| {
-        // Mostly nothing has changed, and names need not be compared.
-        let (held, state) = (old.snapshot.services.get(place)?, old.states.get(place)?);
-        Arc::ptr_eq(held, service).then(|| state.clone())
-    };
+    let at = |place: usize| Some((old.snapshot.services.get(place)?, old.states.get(place)?));
     let all = snapshot.services.iter().enumerate();
-    all.map(|(place, s)| same(place, s).unwrap_or_else(|| ServiceState::carry(named(s), s, now_ms))).collect()
+    // Mostly nothing has changed, and names need not be compared; or endpoints have, and the name is where it was.
+    let carried = all.map(|(place, service)| match at(place) {
+        Some((held, state)) if Arc::ptr_eq(held, service) => state.clone(),
+        Some((held, state)) if held.key == service.key => ServiceState::carry(Some((held, state)), service, now_ms),
+        _ => ServiceState::carry(named(service), service, now_ms),
+    });
+    carried.collect()
 }
 
 #[cfg(test)]

@@ -45,7 +45,9 @@ pub(super) struct Shared {
 
 /// Answers which of some backends take requests. It is asked by each sweep, so that nobody has to say it at each change of ten
 /// thousands of them.
-pub struct Eligible(pub Box<dyn Fn(&HashSet<SocketAddr>) -> HashSet<SocketAddr> + Send + Sync>);
+pub struct Eligible(pub Box<Answer>);
+
+type Answer = dyn Fn(&HashSet<SocketAddr>) -> HashSet<SocketAddr> + Send + Sync;
 
 impl fmt::Debug for Eligible {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
