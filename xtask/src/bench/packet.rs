@@ -52,8 +52,14 @@ pub struct Program {
 
 /// Measures it, a stretch of load a round.
 pub fn run(bench: &Bench, scenario: &'static str) -> Result<Vec<Metric>> {
-    let mut metric = Metric::new(scenario, "program time for a packet", "ns", Better::Lower, Some(Goal::AtMost(250.0)));
-    let mut slowest = Metric::new(scenario, "of the program that takes longest", "ns", Better::Neither, None);
+    let mut metric = Metric::new(
+        scenario,
+        "a run of a program, of which a packet has two",
+        "ns",
+        Better::Lower,
+        Some(Goal::AtMost(250.0)),
+    );
+    let mut slowest = Metric::new(scenario, "a run of the program that translates", "ns", Better::Neither, None);
     if bench.sluice.is_none() {
         return Ok(Vec::new());
     }
