@@ -151,6 +151,9 @@ Processor time that is added to a request is the busy time of the whole machine 
 just before and just after it; the median of the slices has an uncertainty (95 %, from their median absolute deviation). What is less than that
 drowns in it, and then the most that it may be stands for it.
 
+**Clusters** (`api-…`, `rolling-restart`) are a stand-in for kube-apiserver (`tests/src/apiserver`) on the same two CPUs, so its time, and that of the client that asks all
+the while, is in every figure. A change counts from before its request is sent to the API until the first answer that shows it, on a new connection.
+
 **What is checked.** A request that fails, has another status or too few bytes is an error of the whole scenario, and in
 those of throughput every contender answers a first request with 200 and a body of exactly the right size. Bodies are counted by their size, not by
 the bytes that were read, since heads differ. `wrk` has one thread and sends a request when the last one is answered.
