@@ -104,10 +104,10 @@ impl Metric {
         self.ratio_of(SUBJECT)
     }
 
-    /// The ratio that the bare way has, which no proxy can pass by much.
+    /// The ratio that the bare way has, which no proxy can pass by much. Nothing where it is worse than a proxy: it is no bound then.
     pub fn ceiling(&self) -> Option<f64> {
         let is_peer = self.contenders.iter().any(|contender| contender.name == PLAIN && contender.peer);
-        if is_peer { None } else { self.ratio_of(PLAIN) }
+        if is_peer { None } else { self.ratio_of(PLAIN).filter(|ratio| *ratio >= 1.0) }
     }
 
     fn ratio_of(&self, name: &str) -> Option<f64> {
