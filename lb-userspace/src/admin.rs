@@ -4,6 +4,7 @@
 //! Goes in: an [`Inspect`] (declared here, implemented in `app`). Comes out: answers. It runs on a thread of its own, so
 //! that a slow reader of metrics cannot slow a request. So does the validating webhook, by HTTPS, where it is wanted.
 
+mod answer;
 pub mod client;
 #[cfg(test)]
 mod fake;

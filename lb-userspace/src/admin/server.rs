@@ -10,10 +10,11 @@
 //! | `/` | the dashboard |
 //! | POST `/v1/flows/reset?{all,id=N,client=IP,backend=ADDR:PORT}` | on the Unix socket alone: JSON, how many were reset |
 
+use super::answer::{text, typed};
 use super::flows::Which;
 use super::inspect::{Inspect, Readiness, SpliceStatus};
 use super::{metrics, view};
-use http::{Method, Request, Response, StatusCode, header};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
@@ -269,18 +270,6 @@ fn json(value: &impl Serialize) -> Response<Full<Bytes>> {
         Ok(body) => typed("application/json", body),
         Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("cannot be shown as JSON: {error}\n")),
     }
-}
-
-fn typed(content_type: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body.into()));
-    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(content_type));
-    response
-}
-
-fn text(status: StatusCode, body: &str) -> Response<Full<Bytes>> {
-    let mut response = typed("text/plain; charset=utf-8", body.to_owned());
-    *response.status_mut() = status;
-    response
 }
 
 #[cfg(test)]
