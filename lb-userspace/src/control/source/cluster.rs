@@ -21,6 +21,7 @@ use super::super::admission::queue::{Ask, Reviews};
 use super::super::names::Names;
 use super::super::reason;
 use super::super::store::Store;
+use super::watcher::Watcher;
 use crate::config;
 use crate::telemetry::{Feed, Feeds};
 use course::Fault;
@@ -35,7 +36,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::{Arc, mpsc};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::{AbortHandle, LocalSet};
@@ -52,30 +53,18 @@ const FIRST_WAIT: Duration = Duration::from_secs(60);
 /// A cluster that is watched. Dropping it stops the watching, and waits until the last call has returned.
 #[derive(Debug)]
 pub struct Watch {
+    // Dropped in this order: the thread is told before it is waited for.
     /// Takes how long leaving may take.
-    stop: Option<oneshot::Sender<Duration>>,
-    thread: Option<JoinHandle<()>>,
+    stop: oneshot::Sender<Duration>,
+    thread: Watcher,
 }
 
 impl Watch {
     /// Stops, after the API was told, which takes no longer than this.
-    pub fn leave(mut self, time_max: Duration) {
-        if let Some(stop) = self.stop.take() {
-            // The thread has ended already when nobody takes it.
-            stop.send(time_max).unwrap_or_default();
-        }
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take()
-            && thread.thread().id() != thread::current().id()
-            && thread.join().is_err()
-        {
-            tracing::error!("the thread that watched the cluster had panicked");
-        }
+    pub fn leave(self, time_max: Duration) {
+        // The thread has ended already when nobody takes it.
+        self.stop.send(time_max).unwrap_or_default();
+        drop(self.thread);
     }
 }
 
@@ -132,7 +121,7 @@ where
     };
     let thread = thread::Builder::new().name("cluster".to_owned()).spawn(work).map_err(SessionError::Thread)?;
     match opening.recv() {
-        Ok(Ok(())) => Ok(Watch { stop: Some(stop), thread: Some(thread) }),
+        Ok(Ok(())) => Ok(Watch { stop, thread: Watcher::new(thread) }),
         Ok(Err(error)) => Err(error),
         Err(_) => Err(SessionError::Thread(std::io::Error::other("it ended at once"))),
     }

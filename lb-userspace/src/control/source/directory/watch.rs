@@ -9,6 +9,7 @@
 use super::super::super::names::Names;
 use super::super::super::reason;
 use super::super::super::store::Store;
+use super::super::watcher::Watcher as Handle;
 use super::{Directory, SETTLE, SourceError, file_problem};
 use crate::config;
 use inotify::{Event, EventMask, Inotify, WatchDescriptor, WatchMask};
@@ -20,7 +21,7 @@ use std::ffi::OsStr;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How often a scan is made although nothing was heard. It costs one `stat` a file.
@@ -32,20 +33,9 @@ const EVENT_BYTES: usize = 256 * 272;
 /// A directory that is watched. Dropping it stops the watching, and waits until the last call has returned.
 #[derive(Debug)]
 pub struct Watch {
-    stop: Option<PipeWriter>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take()
-            && thread.thread().id() != thread::current().id()
-            && thread.join().is_err()
-        {
-            tracing::error!("the thread that watched the manifests had panicked");
-        }
-    }
+    // Dropped in this order: the thread is told before it is waited for.
+    _stop: PipeWriter,
+    _thread: Handle,
 }
 
 /// Reads a directory, calls `changed` once, and goes on calling it from a thread of its own.
@@ -88,7 +78,7 @@ pub fn start(
         .name("manifests".to_owned())
         .spawn(move || watcher.run(&stopped))
         .map_err(unwatchable)?;
-    Ok(Watch { stop: Some(stop), thread: Some(thread) })
+    Ok(Watch { _stop: stop, _thread: Handle::new(thread) })
 }
 
 struct Watcher<F> {
