@@ -37,7 +37,7 @@ pub use memory::give_back;
 pub use object::object;
 pub use pins::{UnpinError, unpin};
 pub use report::{MapReport, Origin, ProgramReport, Report};
-pub use splice::{Close, Pending, Selector, Splicer, SplicerSetup, Splicing, Unclaimed};
+pub use splice::{Close, Pending, Selector, Splicer, SplicerSetup, Splicing, Unclaimed, canonical};
 pub use unavailable::Unavailable;
 
 use attach::Attached;

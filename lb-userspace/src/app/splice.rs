@@ -4,7 +4,9 @@
 
 use crate::admin::{Flows, SpliceStatus, Spliced, Which};
 use crate::config::{Config, SpliceInterfaces, SpliceMode, Xdp};
-use crate::kernel::{self, CarrierSetup, Interfaces, Selector, Splicer, SplicerSetup, Unavailable, Unclaimed};
+use crate::kernel::{
+    self, CarrierSetup, Interfaces, Selector, Splicer, SplicerSetup, Unavailable, Unclaimed, canonical,
+};
 use crate::proxy::{Account, Pending, Splice};
 use crate::publish::Published;
 use crate::telemetry::Handoffs;
@@ -129,11 +131,6 @@ impl Shared {
     pub fn count(&self) -> Arc<AtomicUsize> {
         self.splicer.count()
     }
-}
-
-/// An IPv4 address as such, in whatever form it is.
-fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 impl Splice for Shared {

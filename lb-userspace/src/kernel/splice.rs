@@ -273,7 +273,9 @@ impl Splicer {
     }
 }
 
-fn canonical(address: SocketAddr) -> SocketAddr {
+/// An IPv4 address as such, in whatever form it is.
+#[must_use]
+pub fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
