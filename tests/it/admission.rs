@@ -1,5 +1,6 @@
 //! The validating webhook: an API server asks the agent, by the real kubectl.
 
+use crate::cluster::{CLASS, ROLES};
 use lb_tests::agent::{Agent, Setup};
 use lb_tests::apiserver::{ApiServer, Bulk};
 use lb_tests::client::Connection;
@@ -16,30 +17,11 @@ use std::time::Instant;
 const API: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 6443);
 const WEBHOOK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9443);
 
-/// Our class, another one, and what the agent may do.
-const CLUSTER: &str = "apiVersion: networking.k8s.io/v1
-kind: IngressClass
-metadata: {name: sluice}
-spec: {controller: sluice.dev/ingress}
----
-apiVersion: networking.k8s.io/v1
+/// A class of somebody else.
+const OTHER: &str = "apiVersion: networking.k8s.io/v1
 kind: IngressClass
 metadata: {name: other}
 spec: {controller: other.example/ingress}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRole
-metadata: {name: sluice}
-rules:
-- {apiGroups: [networking.k8s.io], resources: [ingresses, ingressclasses], verbs: [list, watch]}
-- {apiGroups: [''], resources: [services, secrets, configmaps, nodes, namespaces], verbs: [list, watch]}
-- {apiGroups: [discovery.k8s.io], resources: [endpointslices], verbs: [list, watch]}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRoleBinding
-metadata: {name: sluice}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: sluice}
-subjects: [{kind: ServiceAccount, namespace: sluice-system, name: sluice}]
 ";
 
 /// An annotation whose value is none that it may have.
@@ -56,7 +38,7 @@ impl Stage {
     fn new() -> Self {
         let lab = Lab::new();
         let api = ApiServer::start_in(&lab.balancer, API);
-        api.put(CLUSTER);
+        [CLASS, OTHER, ROLES].into_iter().for_each(|objects| api.put(objects));
         let certificate = TestCertificate::new(&["127.0.0.1"]);
         let scratch = Scratch::new();
         scratch.write("tls.crt", certificate.pem());

@@ -22,11 +22,11 @@ const API: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr:
 const SERVICES: [&str; 3] = ["one", "two", "three"];
 
 /// Our class.
-const CLASS: &str = "apiVersion: networking.k8s.io/v1\nkind: IngressClass\nmetadata: {name: sluice}\nspec: {controller: \
+pub const CLASS: &str = "apiVersion: networking.k8s.io/v1\nkind: IngressClass\nmetadata: {name: sluice}\nspec: {controller: \
                      sluice.dev/ingress}\n";
 
 /// What the agent may do: RBAC as docs/operate.md has it.
-const ROLES: &str = "apiVersion: rbac.authorization.k8s.io/v1
+pub const ROLES: &str = "apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRole
 metadata: {name: sluice}
 rules:
